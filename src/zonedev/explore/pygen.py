@@ -1,0 +1,195 @@
+"""Python source for the steps of a transition system: the reference back end.
+
+A step becomes a function of the state words (and of the choice, where it has one).
+It returns the new words, None where the step is not enabled, or the number of a
+broken rule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from zonedev.lang.expr import Effect, Expr
+from zonedev.lang.transition import Slot, Step, TaskCode, TransitionSystem
+
+State = tuple[int, ...]
+Outcome = State | int | None
+StepFunction = Callable[..., Outcome]
+
+
+@dataclass(frozen=True)
+class PythonSteps:
+    """The compiled steps: by task and pc, each with its fanout; and the check at rest."""
+
+    steps: list[list[tuple[StepFunction, int]]]
+    rest: Callable[..., int]
+    lost: Callable[..., bool]
+    pcs: list[tuple[int, int, int]]  # word, shift and mask of each task's pc
+
+
+def generate(ts: TransitionSystem) -> PythonSteps:
+    """Compile all steps of `ts`."""
+    writer = Writer(ts)
+    names: list[list[tuple[str, int]]] = []
+    for number, task in enumerate(ts.tasks):
+        row = [("finished", 1)]
+        for step in task.steps:
+            name = f"s{number}_{step.pc}"
+            writer.step(name, task, step)
+            row.append((name, step.fanout))
+        names.append(row)
+    writer.rest()
+    writer.lost()
+    scope: dict[str, Any] = {"finished": lambda *_: None}
+    exec(compile("\n".join(writer.lines), "<zonedev steps>", "exec"), scope)
+    return PythonSteps(
+        [[(scope[n], f) for n, f in row] for row in names],
+        scope["rest"],
+        scope["lost"],
+        [(t.pc.word, t.pc.shift, t.pc.mask) for t in ts.tasks],
+    )
+
+
+class Writer:
+    """Writes step functions as text."""
+
+    def __init__(self, ts: TransitionSystem) -> None:
+        self.ts = ts
+        self.lines: list[str] = []
+        self.words = ", ".join(f"w{i}" for i in range(ts.words))
+        self.tuple = f"({self.words},)"
+
+    def step(self, name: str, task: TaskCode, step: Step) -> None:
+        choice = ", choice" if step.fanout > 1 else ""
+        self.lines.append(f"def {name}({self.words}{choice}):")
+        for local in step.live:
+            self.lines.append(f"    {local} = {self.read(task.locals[local])}")
+        self.body(step.body, task, "    ")
+
+    def rest(self) -> None:
+        """rest(words): the number of the rule that is broken at rest, or -1."""
+        self.lines.append(f"def rest({self.words}):")
+        self.body([e for e in self.ts.rest if e[0] != "goto"], None, "    ")
+        self.lines.append("    return -1")
+
+    def lost(self) -> None:
+        """lost(words): whether a sleeper of this deadlock has lost its wake-up."""
+        self.lines.append(f"def lost({self.words}):")
+        for task in self.ts.tasks:
+            for step in task.steps:
+                if step.lost is not None:
+                    self.lines.append(f"    if {self.read(task.pc)} == {step.pc}:")
+                    for local in step.live:
+                        self.lines.append(f"        {local} = {self.read(task.locals[local])}")
+                    self.lines.append(f"        if {self.expr(step.lost)}: return True")
+        self.lines.append("    return False")
+
+    def body(self, body: list[Effect], task: TaskCode | None, indent: str) -> None:
+        add = self.lines.append
+        if not body:
+            add(f"{indent}pass")
+        for effect in body:
+            tag = effect[0]
+            if tag == "let":
+                add(f"{indent}{effect[1]} = {self.expr(effect[2])}")
+            elif tag == "store":
+                self.store(effect, indent)
+            elif tag == "guard":
+                add(f"{indent}if not {self.expr(effect[1])}: return None")
+            elif tag == "fail":
+                add(f"{indent}if {self.expr(effect[1])}: return {effect[2]}")
+            elif tag == "choice":
+                add(f"{indent}{effect[1]} = choice")
+            elif tag == "if":
+                add(f"{indent}if {self.expr(effect[1])}:")
+                self.body(effect[2], task, indent + "    ")
+                if effect[3]:
+                    add(f"{indent}else:")
+                    self.body(effect[3], task, indent + "    ")
+            else:
+                assert task is not None
+                self.goto(task, effect[1], indent)
+
+    def goto(self, task: TaskCode, pc: int, indent: str) -> None:
+        """Pack the pc and the locals that the next step needs; the rest of the piece is zero."""
+        slots = [task.pc, *task.locals.values()]
+        low = min(s.shift for s in slots)
+        high = max(s.shift + s.width for s in slots)
+        parts = [str(pc << task.pc.shift)]
+        if pc:
+            for name in task.steps[pc - 1].live:
+                slot = task.locals[name]
+                value = name if slot.low == 0 else f"({name} - {slot.low})"
+                parts.append(f"{value} << {slot.shift}" if slot.shift else value)
+        clear = ~(((1 << (high - low)) - 1) << low)
+        word = f"w{task.pc.word}"
+        self.lines.append(f"{indent}{word} = {word} & {clear} | {' | '.join(parts)}")
+        self.lines.append(f"{indent}return {self.tuple}")
+
+    def store(self, effect: Effect, indent: str) -> None:
+        _, group, index, value = effect
+        slots = self.ts.slots[group.cls, group.path]
+        text = self.expr(value)
+        if slots[0].low:
+            text = f"({text} - {slots[0].low})"
+        if index[0] == "c":
+            self.write(slots[index[1]], text, indent)
+            return
+        self.lines.append(f"{indent}i = {self.expr(index)}")
+        self.lines.append(f"{indent}x = {text}")
+        for first, end, run in runs(slots):
+            word = f"w{run.word}"
+            shift = f"({run.shift} + (i - {first}) * {run.width})"
+            prefix = "" if len(slots) == end - first else f"if {first} <= i < {end}: "
+            self.lines.append(f"{indent}{prefix}{word} = {word} & ~({run.mask} << {shift}) | x << {shift}")
+
+    def write(self, slot: Slot, text: str, indent: str) -> None:
+        word = f"w{slot.word}"
+        self.lines.append(
+            f"{indent}{word} = {word} & {~(slot.mask << slot.shift)} | ({text}) << {slot.shift}"
+        )
+
+    def read(self, slot: Slot) -> str:
+        text = f"w{slot.word} >> {slot.shift} & {slot.mask}" if slot.shift else f"w{slot.word} & {slot.mask}"
+        return f"(({text}) + {slot.low})" if slot.low else f"({text})"
+
+    def expr(self, e: Expr) -> str:
+        tag = e[0]
+        if tag == "c":
+            return str(e[1]) if e[1] >= 0 else f"({e[1]})"
+        if tag == "v":
+            return str(e[1])
+        if tag == "not":
+            return f"(not {self.expr(e[1])})"
+        if tag == "?":
+            return f"({self.expr(e[2])} if {self.expr(e[1])} else {self.expr(e[3])})"
+        if tag == "ld":
+            return self.load(e)
+        return f"({self.expr(e[1])} {tag} {self.expr(e[2])})"
+
+    def load(self, e: Expr) -> str:
+        slots = self.ts.slots[e[1].cls, e[1].path]
+        if e[2][0] == "c":
+            return self.read(slots[e[2][1]])
+        index = self.expr(e[2])
+        text = ""
+        parts = list(runs(slots))
+        for first, end, run in parts:
+            got = f"(w{run.word} >> ({run.shift} + ({index} - {first}) * {run.width}) & {run.mask})"
+            if run.low:
+                got = f"({got} + {run.low})"
+            text += got if end == len(slots) else f"{got} if {index} < {end} else "
+        return f"({text})"
+
+
+def runs(slots: list[Slot]) -> list[tuple[int, int, Slot]]:
+    """The pieces of a group that lie in one word: first and end element, and the first's slot."""
+    found: list[tuple[int, int, Slot]] = []
+    for index, slot in enumerate(slots):
+        if found and found[-1][2].word == slot.word:
+            found[-1] = (found[-1][0], index + 1, found[-1][2])
+        else:
+            found.append((index, index + 1, slot))
+    return found

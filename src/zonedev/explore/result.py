@@ -1,0 +1,77 @@
+"""What an exploration is asked for, and what it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+State = tuple[int, ...]
+
+#: Kinds of endings that are no rule of a step: their numbers follow those of the fails.
+DEADLOCK, LOST_WAKEUP, NO_FINISH = -1, -2, -3
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Where an exploration stops without a verdict.  None: no limit.
+
+    `states` counts states, `seconds` is wall-clock time, `memory` is in bytes.
+    """
+
+    states: int | None = None
+    seconds: float | None = None
+    memory: int | None = None
+
+
+@dataclass
+class Progress:
+    """How far an exploration has come."""
+
+    states: int
+    transitions: int
+    depth: int
+    frontier: int
+    seconds: float
+
+
+Report = Callable[[Progress], None]
+
+
+@dataclass
+class Exploration:
+    """The outcome of one exploration.
+
+    `path` holds a (task, choice) pair a step of the shortest way to a violation with
+    the fewest task switches, and `ending` what happens there: the number of a fail,
+    or DEADLOCK, LOST_WAKEUP or NO_FINISH.  `stopped` names the limit that was hit.
+    """
+
+    states: int
+    transitions: int
+    depth: int
+    seconds: float
+    path: list[tuple[int, int]] | None = None
+    ending: int | None = None
+    stopped: str | None = None
+    ends: int = 0  # states in which every task has finished
+    frontier: int = 0  # states not yet expanded, where a limit was hit
+
+
+@dataclass(frozen=True)
+class Question:
+    """What to look for besides the fails of the steps."""
+
+    deadlock: bool = True
+    lost_wakeup: bool = True
+    finish: bool = True  # every task can still finish, from every state
+
+
+def exceeded(limits: Limits, states: int, seconds: float, memory: int) -> str | None:
+    """The limit that is exceeded, in words."""
+    if limits.states is not None and states > limits.states:
+        return f"--max-states {limits.states}"
+    if limits.seconds is not None and seconds > limits.seconds:
+        return f"--max-seconds {limits.seconds:g}"
+    if limits.memory is not None and memory > limits.memory:
+        return f"--max-memory {limits.memory}"
+    return None

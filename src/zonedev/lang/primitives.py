@@ -1,0 +1,312 @@
+"""Kernel primitives, written in the language itself.
+
+Each is a few atomic steps on an embedded structure.  Memory is sequentially
+consistent and a read-modify-write is one step; see docs/language.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from zonedev.lang.records import Field, Kind, Record, count, flag
+from zonedev.lang.runtime import atomic, current, ensure, primitive, tasks, when
+
+
+class Cpu(Record):
+    """What every task has as the CPU that runs it: kernel classes add to it."""
+
+    rcu_nesting = count(0, 3, quiet=True)
+    irqs_off = flag(quiet=True)
+    gp_waits = count(0, 63, quiet=True)  # a mask: the readers that its grace period waits for
+
+
+# --- atomic_t (include/linux/atomic/atomic-instrumented.h) -----------------------------------
+
+
+class Atomic(Record):
+    """atomic_t: a bounded counter that is only changed by read-modify-write instructions."""
+
+    value: int = count(0, 1)
+
+
+def atomic_t(lo: int, hi: int, *, initial: int = 0, below: str | None = None, quiet: bool = False) -> Any:
+    """An atomic counter in lo..hi; falling under lo breaks the rule `below`."""
+    value = Field(Kind("int", lo, hi), initial, below=below, quiet=quiet)
+    return Field(None, embed=type("Atomic", (Atomic,), {"value": value}))
+
+
+@primitive
+def atomic_read(a: Atomic) -> int:
+    return a.value
+
+
+@primitive
+def atomic_set(a: Atomic, value: int) -> None:
+    a.value = value
+
+
+@primitive
+def atomic_add(a: Atomic, n: int) -> None:
+    with atomic("lock add"):
+        a.value = a.value + n
+
+
+@primitive
+def atomic_sub(a: Atomic, n: int) -> None:
+    with atomic("lock sub"):
+        a.value = a.value - n
+
+
+@primitive
+def atomic_inc(a: Atomic) -> None:
+    with atomic("lock inc"):
+        a.value = a.value + 1
+
+
+@primitive
+def atomic_dec(a: Atomic) -> None:
+    with atomic("lock dec"):
+        a.value = a.value - 1
+
+
+@primitive
+def atomic_dec_return(a: Atomic) -> int:
+    with atomic("lock xadd"):
+        a.value = a.value - 1
+        return a.value
+
+
+@primitive
+def atomic_sub_and_test(a: Atomic, n: int) -> bool:
+    with atomic("lock sub, and the zero flag that it sets"):
+        a.value = a.value - n
+        return a.value == 0
+
+
+@primitive
+def atomic_dec_and_test(a: Atomic) -> bool:
+    with atomic("lock dec, and the zero flag that it sets"):
+        a.value = a.value - 1
+        return a.value == 0
+
+
+@primitive
+def atomic_add_unless_zero(a: Atomic, n: int) -> bool:
+    """atomic_add_unless(a, n, 0): the compare-and-exchange that succeeds."""
+    with atomic("a cmpxchg loop, of which only the last round has an effect"):
+        if a.value == 0:
+            return False
+        a.value = a.value + n
+        return True
+
+
+@primitive
+def atomic_inc_not_zero(a: Atomic) -> bool:
+    with atomic("a cmpxchg loop, of which only the last round has an effect"):
+        if a.value == 0:
+            return False
+        a.value = a.value + 1
+        return True
+
+
+# --- locks (kernel/locking) ------------------------------------------------------------------
+
+
+class Lock(Record):
+    """spinlock_t or struct mutex: whether one may sleep under it makes no difference here."""
+
+    held = flag(quiet=True)
+
+
+@primitive
+def lock(l: Lock) -> None:
+    with atomic("the cmpxchg that acquires the lock; until then the task waits"):
+        when(lambda: not l.held)
+        l.held = True
+
+
+@primitive
+def trylock(l: Lock) -> bool:
+    with atomic("one cmpxchg"):
+        if l.held:
+            return False
+        l.held = True
+        return True
+
+
+@primitive
+def unlock(l: Lock) -> None:
+    l.held = False
+
+
+class RwSem(Record):
+    """struct rw_semaphore (kernel/locking/rwsem.c); readers do not queue behind a waiting writer."""
+
+    readers = count(0, 7, quiet=True)
+    writer = flag(quiet=True)
+
+
+@primitive
+def down_read(s: RwSem) -> None:
+    with atomic("the atomic add that succeeds; until then the task waits"):
+        when(lambda: not s.writer)
+        s.readers = s.readers + 1
+
+
+@primitive
+def up_read(s: RwSem) -> None:
+    with atomic("one atomic subtraction"):
+        s.readers = s.readers - 1
+
+
+@primitive
+def down_write(s: RwSem) -> None:
+    with atomic("the cmpxchg that succeeds; until then the task waits"):
+        when(lambda: not s.writer and s.readers == 0)
+        s.writer = True
+
+
+@primitive
+def up_write(s: RwSem) -> None:
+    s.writer = False
+
+
+# --- waiting (kernel/sched/completion.c, kernel/sched/wait.c) ----------------------------------
+
+
+class Completion(Record):
+    """struct completion; complete() and the waiter's test are both under its own lock."""
+
+    done = flag()
+
+
+@primitive
+def complete(c: Completion) -> None:
+    c.done = True
+
+
+@primitive
+def wait_for_completion(c: Completion) -> None:
+    with atomic("the test of done and going to sleep are under x->wait.lock, as is complete()"):
+        when(lambda: c.done)
+
+
+class WaitQueue(Record):
+    """wait_queue_head_t: the tasks that sleep, as a mask."""
+
+    sleepers = count(0, 63, quiet=True)
+
+
+@primitive
+def wait_event(q: WaitQueue, condition: Callable[[], bool]) -> None:
+    """prepare_to_wait, test, schedule, again: a wake-up between test and sleep is not lost."""
+    while True:
+        with atomic("prepare_to_wait() queues the task under the queue's lock"):
+            q.sleepers = q.sleepers | (1 << current()._index)
+        if condition():
+            break
+        with atomic("schedule() returns once somebody has taken the task off the queue"):
+            when(lambda: (q.sleepers >> current()._index) & 1 == 0, lost=condition)
+    with atomic("finish_wait() takes the task off the queue under the queue's lock"):
+        q.sleepers = q.sleepers & ~(1 << current()._index)
+
+
+@primitive
+def wake_up(q: WaitQueue) -> None:
+    q.sleepers = 0
+
+
+# --- RCU (kernel/rcu/tree.c) -------------------------------------------------------------------
+# A section with interrupts off is a reader too: since v4.20 for every grace period, and
+# before that for call_rcu_sched(), which is what the callers here used then.
+
+
+@primitive
+def quiescent(me: Cpu) -> None:
+    """`me` has left its read-side section: no grace period waits for it any longer."""
+    for task in tasks():
+        task.gp_waits = task.gp_waits & ~(1 << me._index)
+
+
+@primitive
+def rcu_read_lock() -> None:
+    with atomic("one increment of the task's own counter"):
+        current().rcu_nesting = current().rcu_nesting + 1
+
+
+@primitive
+def rcu_read_unlock() -> None:
+    with atomic("the CPU's quiescent state is when the counter falls to zero"):
+        current().rcu_nesting = current().rcu_nesting - 1
+        if current().rcu_nesting == 0 and not current().irqs_off:
+            quiescent(current())
+
+
+@primitive
+def local_irq_disable() -> None:
+    current().irqs_off = True
+
+
+@primitive
+def local_irq_enable() -> None:
+    with atomic("the CPU's quiescent state is when interrupts are on again"):
+        current().irqs_off = False
+        if current().rcu_nesting == 0:
+            quiescent(current())
+
+
+@primitive
+def synchronize_rcu() -> None:
+    """Wait for every reader that is in its section now."""
+    with atomic("a grace period starts: it waits for the readers of this moment"):
+        for task in tasks():
+            if task.irqs_off or task.rcu_nesting > 0:
+                current().gp_waits = current().gp_waits | (1 << task._index)
+    with atomic("it ends when each of them has left its section"):
+        when(lambda: current().gp_waits == 0)
+
+
+class Srcu(Record):
+    """struct srcu_struct: as above, for sleeping readers of one domain (kernel/rcu/srcutree.c)."""
+
+    readers = count(0, 63, quiet=True)
+    waits_for = count(0, 63, quiet=True)
+
+
+@primitive
+def srcu_read_lock(s: Srcu) -> None:
+    with atomic("one increment of a per-CPU counter"):
+        s.readers = s.readers | (1 << current()._index)
+
+
+@primitive
+def srcu_read_unlock(s: Srcu) -> None:
+    with atomic("one increment of a per-CPU counter"):
+        s.readers = s.readers & ~(1 << current()._index)
+        s.waits_for = s.waits_for & ~(1 << current()._index)
+
+
+@primitive
+def synchronize_srcu(s: Srcu) -> None:
+    with atomic("a grace period starts: it waits for the readers of this moment"):
+        when(lambda: s.waits_for == 0)
+        s.waits_for = s.readers
+    with atomic("it ends when each of them has left its section"):
+        when(lambda: s.waits_for == 0)
+
+
+# --- assertions (include/asm-generic/bug.h, include/linux/mmdebug.h) -----------------------------
+
+
+@primitive
+def WARN_ON(condition: bool, text: str) -> bool:  # noqa: N802
+    """Breaks `kernel-asserts` where the kernel would warn; returns the condition."""
+    ensure("kernel-asserts", not condition, "WARN_ON: " + text)
+    return condition
+
+
+@primitive
+def BUG_ON(condition: bool, text: str) -> None:  # noqa: N802
+    """Breaks `kernel-asserts` where the kernel (with CONFIG_DEBUG_VM) would stop."""
+    ensure("kernel-asserts", not condition, "BUG_ON: " + text)
