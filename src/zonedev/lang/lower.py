@@ -264,6 +264,13 @@ class Lowering:
             self.count(frame, node)
         self.step(frame, frame.statement or node)
 
+    def touch(self, parent: Static | Dyn, fld: Field, frame: Frame, node: ast.AST) -> None:
+        """An access to a field: a step, unless the field is the task's own."""
+        if not fld.private:
+            self.access(frame, node)
+        elif not self.ghost and (not isinstance(parent, Static) or top_of(parent.value)[0] is not self.task):
+            raise LoweringError(frame.place(node), f"{fld.name} is private to the task that owns it")
+
     def count(self, frame: Frame, node: ast.AST) -> None:
         frame.accesses += 1
         if frame.accesses > 1:
@@ -471,7 +478,7 @@ class Lowering:
     def load(
         self, parent: Static | Dyn, path: str, fld: Field, index: Expr, frame: Frame, node: ast.AST
     ) -> Dyn:
-        self.access(frame, node)
+        self.touch(parent, fld, frame, node)
         group, element = self.location(parent, path, fld, index, frame, node)
         if self.ghost:
             return Dyn(("ld", group, element), group.kind)
@@ -489,7 +496,7 @@ class Lowering:
     ) -> None:
         if self.ghost:
             raise LoweringError(frame.place(node), "a rule must not change the state")
-        self.access(frame, node)
+        self.touch(parent, fld, frame, node)
         group, element = self.location(parent, path, fld, index, frame, node)
         kind = group.kind
         number = self.encoded(value, kind, frame, node)
@@ -634,49 +641,22 @@ class Lowering:
         items = self.items(node.iter, frame)
         name = node.target.id
         done = Node()
-        if len(items) > 1 and not self.atomic and not self.ghost and consecutive(items):
-            self.rolled(node, name, items, done, frame)
-        else:
-            for number, item in enumerate(items):
-                after = Node()
-                frame.loops.append((after, done))
-                self.unrolled += (number,)
-                frame.aliases[name] = Static(item)
-                self.block(node.body, frame)
-                del frame.aliases[name]
-                self.unrolled = self.unrolled[:-1]
-                frame.loops.pop()
-                self.goto(after)
-                self.current = after if after.entries else None
-                if self.current is None:
-                    break
+        for number, item in enumerate(items):
+            after = Node()
+            frame.loops.append((after, done))
+            self.unrolled += (number,)
+            frame.aliases[name] = fixed(item)
+            self.block(node.body, frame)
+            del frame.aliases[name]
+            self.unrolled = self.unrolled[:-1]
+            frame.loops.pop()
+            self.goto(after)
+            self.current = after if after.entries else None
+            if self.current is None:
+                break
         self.goto(done)
         self.current = done if done.entries else None
         self.block(node.orelse, frame)
-
-    def rolled(self, node: ast.For, name: str, items: list[Any], done: Node, frame: Frame) -> None:
-        """A loop over consecutive numbers or records, with the variable counting up."""
-        head, after, again = Node(), Node(), Node()
-        for item in items:
-            before = self.join(self.variables.get((frame.key, name)), Static(item), frame, node, name)
-            if before != self.variables.get((frame.key, name)):
-                self.variables[frame.key, name] = before
-                self.changed.append(name)
-        variable = self.local((frame.key, name))
-        kind = self.variables[frame.key, name]
-        first = self.encoded(Static(items[0]), kind, frame, node)
-        last = self.encoded(Static(items[-1]), kind, frame, node)
-        self.emit(("let", variable, first))
-        self.goto(head)
-        self.current = head
-        frame.loops.append((after, done))
-        self.block(node.body, frame)
-        frame.loops.pop()
-        self.goto(after)
-        if after.entries:
-            self.link(after, ("if", ("==", ("v", variable), last), done, again))
-            again.effects.append(("let", variable, ("+", ("v", variable), ir.const(1))))
-            self.link(again, ("goto", head))
 
     def items(self, node: ast.expr, frame: Frame) -> list[Any]:
         """What a for loop runs over: fixed at set-up."""
@@ -734,8 +714,8 @@ class Lowering:
 
     def ev_Tuple(self, node: ast.Tuple, frame: Frame) -> Value:  # noqa: N802
         parts = [self.value(e, frame) for e in node.elts]
-        if all(isinstance(p, Static) for p in parts):
-            return Static(tuple(p.value for p in parts))  # type: ignore[union-attr]
+        if all(isinstance(p, Static | Elements) for p in parts):
+            return Static(tuple(p.value if isinstance(p, Static) else p for p in parts))
         raise LoweringError(frame.place(node), "a tuple of values that depend on the state")
 
     def ev_Lambda(self, node: ast.Lambda, frame: Frame) -> Value:  # noqa: N802
@@ -1001,6 +981,8 @@ class Lowering:
             return self.fold(function, node, frame)
         args = [self.value(a, frame) for a in node.args]
         kwargs = {k.arg: self.value(k.value, frame) for k in node.keywords if k.arg is not None}
+        if function is len and isinstance(args[0], Elements):
+            return Static(self.length(args[0], frame, node))
         if function in PURE:
             return self.pure(function, args, frame, node)
         if isinstance(function, MethodType):
@@ -1131,6 +1113,8 @@ class Lowering:
         node: ast.AST,
     ) -> Value:
         """The body of `function` in place of a call."""
+        if function.__code__ in runtime.AT_SETUP:
+            return self.evaluate(function, args, frame, node)
         definition = function_ast(function)
         primitive = function.__code__ in runtime.PRIMITIVES
         calls = frame.calls if frame else ()
@@ -1161,6 +1145,16 @@ class Lowering:
         self.leave(inner, Static(None), definition)
         self.current = inner.exit if inner.exit.entries else None
         return self.result(inner)
+
+    def evaluate(
+        self, function: FunctionType, args: list[Value], frame: Frame | None, node: ast.AST
+    ) -> Value:
+        """The result of a function over what set-up has fixed."""
+        if not all(isinstance(a, Static) for a in args):
+            place = frame.place(node) if frame else function.__name__
+            raise LoweringError(place, f"the arguments of {function.__name__}() have to be fixed at set-up")
+        with runtime.ghost():
+            return Static(function(*(a.value for a in args)))  # type: ignore[union-attr]
 
     def result(self, inner: Frame) -> Value:
         """What an inlined call returns: one value, or a variable that its returns set."""
@@ -1253,12 +1247,23 @@ class Lowering:
         for number, item in enumerate(self.items(part.iter, frame)):
             self.unrolled += (number,)
             shadowed = frame.aliases.get(part.target.id)
-            frame.aliases[part.target.id] = Static(item)
+            frame.aliases[part.target.id] = fixed(item)
             yield from self.generated(node, depth + 1, frame)
             del frame.aliases[part.target.id]
             if shadowed is not None:
                 frame.aliases[part.target.id] = shadowed
             self.unrolled = self.unrolled[:-1]
+
+    def length(self, array: Elements, frame: Frame, node: ast.AST) -> int:
+        """The length of an array field; it has to be the same in every record that is meant."""
+        if isinstance(array.parent, Static):
+            return len(array.parent.value._values[array.field.name])
+        lengths = {
+            len(r._values[array.field.name]) for r in self.system.instances(array.parent.kind.cls)
+        }
+        if len(lengths) != 1:
+            raise LoweringError(frame.place(node), f"the arrays {array.path} differ in length")
+        return lengths.pop()
 
     def pure(self, function: Any, args: list[Value], frame: Frame, node: ast.Call) -> Value:
         if all(isinstance(a, Static) for a in args):
@@ -1329,6 +1334,9 @@ class Lowering:
         self.fail(broken, rule.value, f"{at.function.__name__}, {at.place(at.statement or node)}")
         return Static(None)
 
+    def sp_note(self, node: ast.Call, frame: Frame) -> Value:
+        return Static(None)
+
     def sp_free(self, node: ast.Call, frame: Frame) -> Value:
         record = self.value(node.args[0], frame)
         target = ast.Attribute(node.args[0], "live", lineno=node.lineno, end_lineno=node.end_lineno)
@@ -1353,6 +1361,7 @@ SPECIAL: dict[Any, Callable[[Lowering, ast.Call, Frame], Value]] = {
     runtime.tasks: Lowering.sp_tasks,
     runtime.ensure: Lowering.sp_ensure,
     runtime.free: Lowering.sp_free,
+    runtime.note: Lowering.sp_note,
     replace: Lowering.sp_replace,
 }
 PURE = (len, min, max, bool, int, abs, range)
@@ -1395,6 +1404,11 @@ def same(a: Any, b: Any) -> bool:
     return x is y or (type(x) is type(y) and bool(x == y))
 
 
+def fixed(item: Any) -> Value:
+    """An item of a list that is fixed at set-up; array fields stand for themselves."""
+    return item if isinstance(item, Elements) else Static(item)
+
+
 def describe(kind: Kind) -> str:
     return {"ref": f"a {kind.cls or 'NULL'} pointer", "packed": f"a {getattr(kind.cls, '__name__', '')}"}.get(
         kind.what, f"a number in {kind.lo}..{kind.hi}"
@@ -1420,17 +1434,6 @@ def local_names(definition: ast.FunctionDef) -> frozenset[str]:
 
 def assigned_names(definition: ast.FunctionDef) -> set[str]:
     return {n.id for n in ast.walk(definition) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
-
-
-def consecutive(items: list[Any]) -> bool:
-    """Whether a loop variable can count over the items."""
-    if all(isinstance(i, int) for i in items):
-        return all(b - a == 1 for a, b in zip(items, items[1:], strict=False))
-    if all(isinstance(i, Record) and i._parent is None for i in items):
-        return all(
-            type(a) is type(b) and b._index - a._index == 1 for a, b in zip(items, items[1:], strict=False)
-        )
-    return False
 
 
 def interval(sign: str, a: Kind, b: Kind) -> Kind:

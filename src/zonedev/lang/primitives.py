@@ -78,6 +78,13 @@ def atomic_dec_return(a: Atomic) -> int:
 
 
 @primitive
+def atomic_sub_return(a: Atomic, n: int) -> int:
+    with atomic("lock xadd"):
+        a.value = a.value - n
+        return a.value
+
+
+@primitive
 def atomic_sub_and_test(a: Atomic, n: int) -> bool:
     with atomic("lock sub, and the zero flag that it sets"):
         a.value = a.value - n
@@ -165,6 +172,13 @@ def down_write(s: RwSem) -> None:
     with atomic("the cmpxchg that succeeds; until then the task waits"):
         when(lambda: not s.writer and s.readers == 0)
         s.writer = True
+
+
+@primitive
+def downgrade_write(s: RwSem) -> None:
+    with atomic("one atomic addition turns the writer into a reader"):
+        s.writer = False
+        s.readers = s.readers + 1
 
 
 @primitive

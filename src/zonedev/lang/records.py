@@ -8,7 +8,7 @@ reads and writes as a whole, such as a page-table entry.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
@@ -54,6 +54,7 @@ class Field:
     embed: type[Record] | None = None
     below: str | None = None  # the rule that a value under the range breaks
     quiet: bool = False  # left out of printed traces
+    private: bool = False  # only the task that owns the record writes it: no step
     name: str = ""
 
     def __set_name__(self, owner: type, name: str) -> None:
@@ -212,7 +213,16 @@ def packed(cls: type[Packed], *, initial: Packed | None = None, quiet: bool = Fa
 
 def array(of: Any, length: int = 0) -> Any:
     """A shared array of `length` elements like the field `of`; 0 lets it grow at set-up."""
-    return Field(of.kind, of.initial, length=length, below=of.below, quiet=of.quiet)
+    return Field(of.kind, of.initial, length=length, below=of.below, quiet=of.quiet, private=of.private)
+
+
+def private(of: Any) -> Any:
+    """A field of a task's own record that only this task uses, such as a structure on its stack.
+
+    Reading and writing it is no step; the lowering refuses an access by another task.
+    """
+    of.private = of.quiet = True
+    return of
 
 
 def const(default: Any = None) -> Any:
@@ -225,12 +235,7 @@ def embed(cls: type[Record]) -> Any:
     return Field(None, embed=cls)
 
 
-def bits(kind: Kind | Callable[[], Kind]) -> Any:
-    """A member of a packed value."""
-    return kind
-
-
-BIT = Kind("bool")
+BIT: Any = Kind("bool")
 
 
 def number(lo: int, hi: int) -> Any:

@@ -34,6 +34,16 @@ def primitive(fn: F) -> F:
     return fn
 
 
+#: Functions that are evaluated once, when a program is lowered.
+AT_SETUP: set[CodeType] = set()
+
+
+def at_setup(fn: F) -> F:
+    """Mark `fn` as ordinary Python over what set-up has fixed; its arguments must be fixed."""
+    AT_SETUP.add(fn.__code__)
+    return fn
+
+
 class _Here(threading.local):
     """What the running thread is doing."""
 
@@ -94,7 +104,7 @@ class Runtime:
 
     def access(self, record: Record, field: Field, *, write: bool) -> None:
         """A statement reaches a shared location."""
-        if here.ghost:
+        if here.ghost or field.private:
             return
         if not here.atomic:
             self.point()
@@ -183,6 +193,11 @@ def ensure(rule: str, holds: bool, text: str, *objects: object) -> None:
         if runtime is not None and rule in runtime.ignored:
             return
         raise RuleBroken(rule, text.format(*objects))
+
+
+def note(label: str, value: object) -> None:
+    """Keep an observation of a plain run in ``system.observations``; no step, and nothing to the rules."""
+    here.task._system.observations.append((repr(here.task), label, value))
 
 
 def free(record: Record) -> None:

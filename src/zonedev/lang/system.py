@@ -21,6 +21,12 @@ class Specification:
     task_class: type[Cpu] = Cpu
     system: System
 
+    def boot(self) -> None:
+        """Create the records that exist before any scenario's set-up."""
+
+    def task_created(self, task: Cpu) -> None:
+        """Complete a new task, at set-up."""
+
     def actors(self) -> Iterator[tuple[str, Callable[..., Any], tuple[Any, ...]]]:
         """Activities that are no task's: a name, a program and its arguments."""
         return iter(())
@@ -135,9 +141,12 @@ class System:
         self.runtime: Runtime = Runtime()
         self.sealed = False
         self.monitors = tuple(monitors)
+        self.observations: list[tuple[str, str, Any]] = []
         self._named: dict[str, Cpu] = {}
         self.k: Any = design()
         self.k.system = self
+        with self.running_as(None):
+            self.k.boot()
         self._hook()
 
     def _hook(self) -> None:
@@ -189,10 +198,8 @@ class System:
             task = self.new(self.k.task_class, name)
             self.tasks.append(task)
             self._named[name] = task
-            created = getattr(self.k, "task_created", None)
-            if created is not None:
-                with self.running_as(task):
-                    created(task)
+            with self.running_as(task):
+                self.k.task_created(task)
         return TaskHandle(self._named[name])
 
     def run(self, name: str, function: Callable[..., Any], *args: Any, actor: bool = False) -> None:

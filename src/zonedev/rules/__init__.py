@@ -1,0 +1,42 @@
+"""The rules: what must hold, or must stay reachable."""
+
+from __future__ import annotations
+
+from zonedev.rules.base import Rule
+from zonedev.rules.counts import REFCOUNT_EXACT
+from zonedev.rules.integrity import DATA_INTEGRITY
+from zonedev.rules.unbind import UNBIND_DRAINED
+
+PAGE_LIFETIME = Rule(
+    "page-lifetime",
+    "safety",
+    "Nothing reaches a page, its struct page or its pagemap after it was freed or removed.",
+)
+NO_DEADLOCK = Rule("no-deadlock", "safety", "No tasks wait for each other for ever.")
+NO_LOST_WAKEUP = Rule(
+    "no-lost-wakeup", "safety", "No task sleeps for ever although what it waits for has come."
+)
+KERNEL_ASSERTS = Rule(
+    "kernel-asserts",
+    "safety",
+    "No WARN_ON, BUG_ON or VM_BUG_ON of the specified code fires, and no NULL pointer is followed.",
+)
+REMOVAL_TERMINATES = Rule(
+    "removal-terminates", "progress", "Unbind can always still finish, if pins and accesses end."
+)
+FAULT_TERMINATES = Rule("fault-terminates", "progress", "A page fault can always still finish.")
+
+RULES: dict[str, Rule] = {
+    r.name: r
+    for r in (
+        PAGE_LIFETIME,
+        REFCOUNT_EXACT,
+        DATA_INTEGRITY,
+        UNBIND_DRAINED,
+        NO_DEADLOCK,
+        NO_LOST_WAKEUP,
+        REMOVAL_TERMINATES,
+        FAULT_TERMINATES,
+        KERNEL_ASSERTS,
+    )
+}

@@ -1,0 +1,128 @@
+"""What there is to check: designs, rules, scenarios and measured operations, by their names."""
+
+from __future__ import annotations
+
+import difflib
+import importlib.util
+import traceback
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from zonedev.lang.errors import ZonedevError
+from zonedev.lang.system import Specification, System
+from zonedev.rules.base import Rule
+from zonedev.scenarios.base import Scenario
+
+#: Sets up a system and returns the call that is measured.
+Operation = Callable[[System], Callable[[], Any]]
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """The registries, in the order in which they are listed (designs from the oldest on)."""
+
+    designs: Mapping[str, type[Specification]]
+    rules: Mapping[str, Rule]
+    scenarios: Mapping[str, type[Scenario]]
+    operations: Mapping[str, Operation] = field(default_factory=dict)
+
+    def scenario(self, name: str) -> type[Scenario]:
+        """The scenario called `name`; ZonedevError with near misses otherwise."""
+        if name not in self.scenarios:
+            raise unknown("scenario", name, self.scenarios)
+        return self.scenarios[name]
+
+    def rule(self, name: str) -> Rule:
+        """The rule called `name`; ZonedevError with near misses otherwise."""
+        if name not in self.rules:
+            raise unknown("rule", name, self.rules)
+        return self.rules[name]
+
+    def design(self, name: str) -> type[Specification]:
+        """A design by its name, or by FILE.py:CLASS; ZonedevError says what is wrong."""
+        if name in self.designs:
+            return self.designs[name]
+        file, colon, cls = name.rpartition(":")
+        if colon and file.endswith(".py"):
+            return self._from_file(Path(file), cls)
+        if name.endswith(".py"):
+            raise ZonedevError(f"design {name}: name the class too: {name}:CLASS")
+        raise unknown("design", name, self.designs)
+
+    def _from_file(self, file: Path, name: str) -> type[Specification]:
+        module = load_module(file)
+        found = vars(module).get(name)
+        if found is None:
+            own = [n for n, c in vars(module).items() if isinstance(c, type) and c.__module__ == module.__name__]
+            raise unknown(f"{file}:1: class", name, own)
+        if not isinstance(found, type):
+            raise ZonedevError(f"{file}:1: {name} is not a class: give FILE.py:CLASS")
+        known = tuple(self.designs.values())
+        if not issubclass(found, known):
+            line = line_of_class(file, name)
+            raise ZonedevError(
+                f"{file}:{line}: class {name} does not derive from a design: "
+                f"derive it from one such as {known[-1].__module__}.{known[-1].__name__}"
+            )
+        return found
+
+
+def load() -> Catalogue:
+    """The built-in catalogue."""
+    from zonedev import designs, rules, scenarios
+
+    return Catalogue(designs.DESIGNS, rules.RULES, scenarios.SCENARIOS)
+
+
+def load_with_operations() -> Catalogue:
+    """The built-in catalogue with the operations that `cost` measures."""
+    from zonedev.scenarios import cost
+
+    plain = load()
+    return Catalogue(plain.designs, plain.rules, plain.scenarios, cost.OPERATIONS)
+
+
+def unknown(what: str, name: str, known: Iterable[str]) -> ZonedevError:
+    """The error for a name that does not exist, with the nearest that do."""
+    names = list(known)
+    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    if near:
+        return ZonedevError(f"no {what} {name!r}: did you mean {' or '.join(near)}?")
+    listed = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
+    return ZonedevError(f"no {what} {name!r}: there is {listed or 'none'}")
+
+
+def load_module(file: Path) -> ModuleType:
+    """Import a user's file by its path; ZonedevError with file:line for what goes wrong."""
+    if not file.is_file():
+        raise ZonedevError(f"{file}: no such file")
+    spec = importlib.util.spec_from_file_location(f"zonedev_user_{file.stem}", file)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except SyntaxError as error:
+        raise ZonedevError(f"{error.filename or file}:{error.lineno or 1}: syntax error: {error.msg}") from None
+    except ZonedevError as error:
+        raise ZonedevError(f"{place_in(error, file)}: {error}") from None
+    except Exception as error:
+        raise ZonedevError(f"{place_in(error, file)}: {type(error).__name__}: {error}") from None
+    return module
+
+
+def place_in(error: BaseException, file: Path) -> str:
+    """The line of `file` that led to `error`."""
+    lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if Path(f.filename) == file.absolute()
+             or f.filename == str(file)]
+    return f"{file}:{lines[-1] if lines else 1}"
+
+
+def line_of_class(file: Path, name: str) -> int:
+    """Where `file` defines the class `name`; 1 where it does not."""
+    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+        if line.startswith(f"class {name}"):
+            return number
+    return 1

@@ -1,0 +1,154 @@
+"""v4.20 to v5.17, as in v5.10: every struct page holds its pagemap until its last put."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from zonedev.designs.linux_6_1 import Linux61
+from zonedev.kernel.device_dax import DaxDevice
+from zonedev.kernel.gup import FOLL_LONGTERM, FOLL_PIN
+from zonedev.kernel.page import GUP_PIN_COUNTING_BIAS, DevPagemap, MemoryType, Page
+from zonedev.kernel.pgtable import AddressSpace, Mm, Vma
+from zonedev.lang.primitives import (
+    WARN_ON,
+    atomic_add,
+    atomic_dec_and_test,
+    atomic_dec_return,
+    atomic_inc,
+    atomic_read,
+    atomic_sub,
+    down_write,
+    up_write,
+    wait_for_completion,
+    wake_up,
+)
+
+
+class Linux510(Linux61):
+    """v5.10: unbind puts every page and waits until the last one is free.
+
+    What v5.11 to v5.18 changed, above all 27674ef6c73f "mm: remove the extra ZONE_DEVICE
+    struct page refcount" (v5.18).
+    """
+
+    name = "linux-5.10"
+    title = "every page holds its pagemap: unbind waits for pins"
+
+    #: "device-dax: compound devmap support" came with v5.17.
+    COMPOUND_DEVMAP = False
+
+    # --- put -----------------------------------------------------------------------------------
+
+    def folio_put_refs(k, folio: Page, refs: int) -> None:
+        """put_page(), and before it for several references put_compound_head()'s
+        subtraction (mm/gup.c, put_page_refs)."""
+        if refs > 1:
+            atomic_sub(folio._refcount, refs - 1)
+        if k.devmap_managed():
+            pgmap = folio.pgmap
+            kind = pgmap.type
+            if kind == MemoryType.FS_DAX:
+                k.put_devmap_managed_page(folio)
+                return
+        if atomic_dec_and_test(folio._refcount):
+            k.put_zone_device_page(folio)
+
+    def put_devmap_managed_page(k, page: Page) -> None:
+        """Idle at 1: wake who waits for that; the type is read after the count fell
+        (mm/swap.c, mm/memremap.c free_devmap_managed_page)."""
+        left = atomic_dec_return(page._refcount)
+        if left == 1:
+            pgmap = page.pgmap
+            kind = pgmap.type
+            if kind == MemoryType.FS_DAX:
+                wake_up(page.waiters)
+        elif left == 0:
+            k.put_zone_device_page(page)
+
+    def put_zone_device_page(k, page: Page) -> None:
+        """__put_page(): the page was put for the last time, by memunmap_pages() or by a
+        pin that outlived it (mm/swap.c)."""
+        pgmap = page.pgmap
+        k.put_dev_pagemap(pgmap)
+
+    # --- unbind ----------------------------------------------------------------------------------
+
+    def memunmap_pages(k, pgmap: DevPagemap) -> None:
+        """Kill, put every page, wait, remove (mm/memremap.c), until 27674ef6c73f "mm:
+        remove the extra ZONE_DEVICE struct page refcount" (v5.18).  dev_pagemap_cleanup()
+        exits the ref before the pages go, until "mm/memremap: fix memunmap_pages() race
+        with get_dev_pagemap()" (v6.0)."""
+        k.percpu_ref_kill(pgmap.ref)
+        for page in pgmap.pages:
+            k.folio_put_refs(page, 1)
+        wait_for_completion(pgmap.ref.done)
+        k.percpu_ref_exit(pgmap.ref)
+        k.pageunmap_range(pgmap)
+
+    def unmap_mapping_range(k, mapping: AddressSpace) -> None:
+        """Holds i_mmap_rwsem for writing (mm/memory.c)."""
+        down_write(mapping.i_mmap_rwsem)
+        for vma in mapping.vmas:
+            if vma.in_i_mmap:
+                k.tlb_gather_mmu(vma.mm)
+                k.zap_vma(vma)
+                k.tlb_finish_mmu(vma.mm)
+        up_write(mapping.i_mmap_rwsem)
+
+    # --- fault -----------------------------------------------------------------------------------
+
+    def dev_dax_pte_fault(k, vma: Vma, va: int, write: bool) -> bool:
+        """page->mapping is set after the PTE, until "device-dax: set mapping prior to
+        vmf_insert_pfn{,_pmd,pud}()" (v5.17)."""
+        page = vma.dax.pages[va - vma.start]
+        done = k.vmf_insert_page_mkwrite(vma, va, page, write)
+        k.dax_set_mapping(vma, page)
+        return done
+
+    def dev_dax_pmd_fault(k, vma: Vma, write: bool) -> bool:
+        """As above, for each page of the entry (drivers/dax/device.c)."""
+        done = k.vmf_insert_folio_pmd(vma, vma.dax.pages[0], write)
+        k.dax_set_mappings(vma, vma.dax)
+        return done
+
+    def dev_dax_pud_fault(k, vma: Vma, write: bool) -> bool:
+        """As above, for each page of the entry (drivers/dax/device.c)."""
+        done = k.vmf_insert_folio_pud(vma, vma.dax.pages[0], write)
+        k.dax_set_mappings(vma, vma.dax)
+        return done
+
+    def dax_set_mappings(k, vma: Vma, dax: DaxDevice) -> None:
+        """The loop at the end of dev_dax_huge_fault() (drivers/dax/device.c)."""
+        for page in dax.pages:
+            k.dax_set_mapping(vma, page)
+
+    # --- GUP ---------------------------------------------------------------------------------------
+
+    def try_grab_folio(k, page: Page, flags: int) -> bool:
+        """try_grab_page(): the count is tested and then added to (mm/gup.c)."""
+        if WARN_ON(atomic_read(page._refcount) <= 0, "try_grab_page() of a free page"):
+            return False
+        if flags & FOLL_PIN:
+            atomic_add(page._refcount, GUP_PIN_COUNTING_BIAS)
+        else:
+            atomic_inc(page._refcount)
+        return True
+
+    def gup_device_huge(k, table: Any, mm: Mm, va: int, flags: int) -> Page | None:
+        """Where the grab fails the pagemap's reference is lost, until "mm: gup: fix
+        potential pgmap refcnt leak in __gup_device_huge()" (v5.16)."""
+        vma = mm.vma_at[va]
+        entry = table[vma.start]
+        if not k.pte_access_permitted(entry, flags) or flags & FOLL_LONGTERM:
+            return None
+        page = k.subpage(vma, va)
+        pgmap = k.get_dev_pagemap(page.array)
+        if pgmap is None:
+            return None
+        if not k.try_grab_folio(page, flags):
+            return None
+        k.put_dev_pagemap(pgmap)
+        if table[vma.start] != entry:
+            k.gup_put_folio(page, flags)
+            return None
+        return page

@@ -1,0 +1,167 @@
+"""Every scenario under every design, against the expected verdicts and the goldens on disk."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from zonedev.catalogue import Catalogue
+from zonedev.explore.check import UNDETERMINED, Verdict, check
+from zonedev.explore.result import Limits
+from zonedev.explore.trace import shorten
+from zonedev.lang.errors import ZonedevError
+from zonedev.scenarios.base import Scenario
+
+#: What a golden keeps of a verdict.
+KEPT = ("verdict", "rule", "states", "transitions", "depth")
+
+Golden = dict[str, Any]
+Loader = Callable[[], Catalogue]
+
+
+@dataclass
+class Cell:
+    """One scenario under one design; `differs` says in words what is not as it should be."""
+
+    scenario: str
+    design: str
+    found: Verdict | None = None
+    error: str | None = None
+    differs: list[str] = field(default_factory=list)
+    golden: Golden | None = None
+
+    @property
+    def unexpected(self) -> bool:
+        return self.error is not None or bool(self.differs)
+
+
+def read_goldens(scenario: type[Scenario]) -> dict[str, Golden]:
+    """The goldens of a scenario by design; none where there is no file yet."""
+    file = scenario.golden_file()
+    if not file.is_file():
+        return {}
+    try:
+        kept = json.loads(file.read_text(encoding="utf-8"))
+        found = kept.get(scenario.name(), {}) if shared(kept) else kept
+        if all(isinstance(g, dict) and set(KEPT) <= set(g) for g in found.values()):
+            return dict(found)
+    except (ValueError, AttributeError):
+        pass
+    raise ZonedevError(f"{shorten(str(file))}: not a golden file: mend it, or run zonedev matrix --promote")
+
+
+def shared(kept: Mapping[str, Any]) -> bool:
+    """Whether a golden file holds several scenarios, by their names."""
+    return not all(isinstance(v, dict) and "verdict" in v for v in kept.values())
+
+
+def write_goldens(scenario: type[Scenario], cells: Iterable[Cell], together: bool) -> Path:
+    """Replace the goldens of a scenario by what was found; `together`: its file has others' too."""
+    file = scenario.golden_file()
+    found = {
+        c.design: {k: getattr(c.found, k) for k in KEPT}
+        for c in cells
+        if c.found is not None and c.found.verdict != UNDETERMINED
+    }
+    kept: dict[str, Any] = {}
+    if together and file.is_file():
+        kept = json.loads(file.read_text(encoding="utf-8"))
+        kept = kept if shared(kept) else {}
+    own = {**(kept.get(scenario.name(), {}) if together else read_or_none(scenario)), **found}
+    whole: dict[str, Any] = {**kept, scenario.name(): own} if together else own
+    file.write_text(json.dumps(whole, indent=1, sort_keys=together) + "\n", encoding="utf-8")
+    return file
+
+
+def read_or_none(scenario: type[Scenario]) -> dict[str, Golden]:
+    try:
+        return read_goldens(scenario)
+    except ZonedevError:
+        return {}
+
+
+def pairs(catalogue: Catalogue, names: Iterable[str], everything: bool) -> list[Cell]:
+    """The cells that have an expectation or a golden; all designs for a scenario that has neither."""
+    cells = []
+    for name in names:
+        scenario = catalogue.scenario(name)
+        goldens = read_or_none(scenario) if everything else read_goldens(scenario)
+        wanted = {**dict.fromkeys(scenario.expected), **dict.fromkeys(goldens)}
+        designs = [d for d in catalogue.designs if everything or not wanted or d in wanted]
+        designs += [d for d in wanted if d not in catalogue.designs]
+        cells += [Cell(name, d, golden=goldens.get(d)) for d in designs]
+    return cells
+
+
+def check_pair(load: Loader, scenario: str, design: str, limits: Limits) -> Verdict | str:
+    """One cell, in a process of its own; an error comes back as text."""
+    catalogue = load()
+    try:
+        verdict = check(
+            catalogue.scenario(scenario),
+            catalogue.design(design),
+            limits=limits,
+            known=catalogue.rules,
+            design_name=design,
+        )
+    except ZonedevError as error:
+        return shorten(str(error))
+    except KeyboardInterrupt:
+        return "interrupted"
+    except Exception as error:
+        return f"internal error: {type(error).__name__}: {error}"
+    verdict.trace = []  # nobody reads it, and it would have to be sent back
+    return verdict
+
+
+def run(
+    load: Loader, cells: list[Cell], limits: Limits, jobs: int | None, report: Callable[[int, int], None]
+) -> bool:
+    """Fill in `cells`, the largest first; false where an interrupt left some open."""
+    catalogue = load()
+    order = sorted(cells, key=lambda c: -(c.golden or {}).get("states", 0))
+    pool = ProcessPoolExecutor(max_workers=jobs or os.cpu_count() or 1)
+    try:
+        futures: dict[Future[Verdict | str], Cell] = {
+            pool.submit(check_pair, load, c.scenario, c.design, limits): c for c in order
+        }
+        for n, future in enumerate(as_completed(futures), 1):
+            settle(catalogue, futures[future], future.result())
+            report(n, len(cells))
+    except BrokenProcessPool:
+        raise ZonedevError("matrix: a process that checked was killed: give it more memory, or fewer --jobs") from None
+    except KeyboardInterrupt:
+        pool.shutdown(wait=False, cancel_futures=True)
+        return False
+    pool.shutdown()
+    return True
+
+
+def settle(catalogue: Catalogue, cell: Cell, answer: Verdict | str) -> None:
+    """Compare an answer with what is expected."""
+    if isinstance(answer, str):
+        cell.error = answer
+        return
+    cell.found = answer
+    expected = catalogue.scenario(cell.scenario).expected.get(cell.design)
+    if expected is not None:
+        verdict, rule = answer.verdict, answer.rule
+        if verdict != expected.verdict or (expected.rule is not None and rule != expected.rule):
+            cell.differs.append(
+                f"expected {judgement(expected.verdict, expected.rule)}, found {judgement(verdict, rule)}"
+                + (f" ({answer.stopped})" if answer.stopped else "")
+            )
+    if cell.golden is not None:
+        for key in KEPT:
+            if cell.golden[key] != getattr(answer, key):
+                cell.differs.append(f"golden {key} {cell.golden[key]}, found {getattr(answer, key)}")
+
+
+def judgement(verdict: str, rule: str | None) -> str:
+    return f"{verdict} {rule}" if rule else verdict

@@ -1,0 +1,124 @@
+"""Machine code from LLVM IR, by llvmlite, kept in the user's cache directory.
+
+A cache entry is an object file behind a checksum, named by a hash of the IR, of the
+version of LLVM and of the processor.  An entry that is damaged, or cannot be read or
+written, only costs the time to compile again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import llvmlite
+import llvmlite.binding as llvm
+
+PIPELINE = "2"  # counts the changes of how IR is turned into code
+KEEP = 400  # entries that the cache holds at most
+
+
+def cache_directory() -> Path:
+    """Where compiled models are kept."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    if not base and sys.platform == "win32":
+        base = os.environ.get("LOCALAPPDATA")
+    return (Path(base) if base else Path.home() / ".cache") / "zonedev" / "native"
+
+
+class Code:
+    """A loaded module; its functions live as long as this object.
+
+    `cached` tells whether the code came from the cache.  With `cache` None nothing is
+    kept.
+    """
+
+    def __init__(self, text: str, cache: Path | None) -> None:
+        prepare()
+        machine = target_machine()
+        name = entry_name(text, machine)
+        found = read_entry(cache / name) if cache is not None else None
+        self.cached = found is not None
+        if found is None:
+            found = compile_object(text, machine)
+            if cache is not None:
+                write_entry(cache, name, found)
+        self._engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), target_machine())
+        self._engine.add_object_file(llvm.ObjectFileRef.from_data(found))
+        self._engine.finalize_object()
+
+    def address(self, function: str) -> int:
+        return int(self._engine.get_function_address(function))
+
+
+def prepare() -> None:
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+
+
+def target_machine() -> Any:
+    return llvm.Target.from_default_triple().create_target_machine(
+        cpu=llvm.get_host_cpu_name(), features=llvm.get_host_cpu_features().flatten(), opt=2, jit=True
+    )
+
+
+def compile_object(text: str, machine: Any) -> bytes:
+    """Optimise the IR lightly (it is in SSA form already) and emit an object file."""
+    module = llvm.parse_assembly(text)
+    module.triple = machine.triple
+    module.data_layout = str(machine.target_data)
+    manager = llvm.create_new_module_pass_manager()
+    add_passes(manager)
+    manager.run(module, llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options()))
+    code: bytes = machine.emit_object(module)
+    return code
+
+
+def add_passes(manager: Any) -> None:
+    """What pays for its time on generated steps; measured in benchmarks/engines.py."""
+    manager.add_simplify_cfg_pass()
+    manager.add_instruction_combine_pass()
+    manager.add_simplify_cfg_pass()
+
+
+def entry_name(text: str, machine: Any) -> str:
+    parts = (PIPELINE, llvmlite.__version__, str(llvm.llvm_version_info), machine.triple)
+    parts += (llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten(), text)
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:40] + ".o"
+
+
+def read_entry(path: Path) -> bytes | None:
+    """The object file of a sound cache entry."""
+    try:
+        data = path.read_bytes()
+    except OSError:
+        return None
+    checksum, code = data[:32], data[32:]
+    return code if hashlib.sha256(code).digest() == checksum else None
+
+
+def write_entry(cache: Path, name: str, code: bytes) -> None:
+    """Put an entry in place at once, whoever else writes the same; failures do not matter."""
+    with contextlib.suppress(OSError):
+        cache.mkdir(parents=True, exist_ok=True)
+        handle, draft = tempfile.mkstemp(dir=cache, suffix=".new")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(hashlib.sha256(code).digest() + code)
+            os.replace(draft, cache / name)
+        except OSError:
+            os.unlink(draft)
+        prune(cache)
+
+
+def prune(cache: Path) -> None:
+    """Drop the oldest entries beyond KEEP."""
+    entries = [p for p in cache.iterdir() if p.suffix == ".o"]
+    if len(entries) > KEEP:
+        entries.sort(key=lambda p: p.stat().st_mtime)
+        for path in entries[: len(entries) - KEEP]:
+            path.unlink(missing_ok=True)

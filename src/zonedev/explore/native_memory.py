@@ -1,0 +1,73 @@
+"""What the native kernels do with memory: raw loads and stores, prefetch, calls by address.
+
+The kernels work on addresses, not on NumPy arrays, because the tables of all workers
+are reached through one array of numbers, and because the address of a model's code is
+only known at run time (so that the kernels are compiled once for all models).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic
+
+I64 = ir.IntType(64)
+
+
+def pointer(builder: Any, address: Any) -> Any:
+    return builder.inttoptr(address, I64.as_pointer())
+
+
+@intrinsic
+def load(typingctx: Any, address: Any) -> Any:
+    """The word at `address`."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.load(pointer(builder, args[0]), align=8)
+
+    return types.int64(types.int64), codegen
+
+
+@intrinsic
+def store(typingctx: Any, address: Any, value: Any) -> Any:
+    """Write a word to `address`."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        builder.store(args[1], pointer(builder, args[0]), align=8)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64), codegen
+
+
+@intrinsic
+def prefetch(typingctx: Any, address: Any) -> Any:
+    """Fetch the cache line of `address`, without waiting for it."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        i8p, i32 = ir.IntType(8).as_pointer(), ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [i8p, i32, i32, i32])
+        name = "llvm.prefetch.p0"
+        function = builder.module.globals.get(name) or ir.Function(builder.module, kind, name)
+        at = builder.inttoptr(args[0], i8p)
+        builder.call(function, [at, i32(0), i32(3), i32(1)])
+        return context.get_dummy_value()
+
+    return types.void(types.int64), codegen
+
+
+@intrinsic
+def call(typingctx: Any, function: Any, a: Any, b: Any) -> Any:
+    """Call the code at `function` with two words; one that takes fewer ignores the rest."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        kind = ir.FunctionType(I64, [I64, I64])
+        target = builder.inttoptr(args[0], kind.as_pointer())
+        return builder.call(target, [args[1], args[2]])
+
+    return types.int64(types.int64, types.int64, types.int64), codegen
+
+
+kernel = njit(cache=True, nogil=True, error_model="numpy")
+part = njit(cache=True, nogil=True, error_model="numpy", inline="never")

@@ -1,0 +1,219 @@
+"""Trace files: a counterexample as printed with --format json, again as plain Python."""
+
+from __future__ import annotations
+
+import json
+import pdb
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from zonedev.catalogue import Catalogue
+from zonedev.explore import stepper as stepping
+from zonedev.explore.check import VIOLATED, set_up
+from zonedev.explore.replay import check_at_rest
+from zonedev.explore.stepper import Stepper
+from zonedev.explore.trace import TraceStep
+from zonedev.lang.errors import CounterRange, RuleBroken, ZonedevError
+from zonedev.lang.runtime import PRIMITIVES, primitive
+from zonedev.scenarios.base import full_scope
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What a replay needs of a trace file's object."""
+
+    scenario: str
+    design: str
+    scope: dict[str, Any]
+    rule: str
+    objects: str
+    steps: list[dict[str, Any]]
+
+
+def read(file: Path, catalogue: Catalogue) -> list[Recorded]:
+    """The counterexamples in `file`; ZonedevError, in one line, for what is not as it should be."""
+    try:
+        text = file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ZonedevError(f"{file}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ZonedevError(f"{file}: not a text file: give the output of zonedev check --format json") from None
+    try:
+        whole = json.loads(text)
+    except json.JSONDecodeError as error:
+        if not text[error.pos :].strip() or error.msg.startswith("Unterminated"):
+            raise ZonedevError(
+                f"{file}:{error.lineno}: the file is cut off: write it again with zonedev check --format json"
+            ) from None
+        raise ZonedevError(f"{file}:{error.lineno}: not JSON: {error.msg}") from None
+    objects = whole if isinstance(whole, list) else [whole]
+    found = [recorded(f"{file}", o, catalogue) for o in objects]
+    violated = [r for r in found if r is not None]
+    if not violated:
+        raise ZonedevError(f"{file}: no counterexample in it: its verdicts are not {VIOLATED}")
+    return violated
+
+
+def recorded(file: str, value: Any, catalogue: Catalogue) -> Recorded | None:
+    """One object, held against what a trace must have; None where it has no counterexample."""
+    if not isinstance(value, dict):
+        raise ZonedevError(f"{file}: not a verdict: give the output of zonedev check --format json")
+    version = value.get("schema_version")
+    if version != SCHEMA_VERSION:
+        raise ZonedevError(f"{file}: schema_version is {version!r}, this zonedev reads {SCHEMA_VERSION}")
+    wanted: Mapping[str, type | tuple[type, ...]] = {
+        "scenario": str, "design": str, "scope": dict, "verdict": str, "depth": int, "trace": list
+    }  # fmt: skip
+    for key, kind in wanted.items():
+        if not isinstance(value.get(key), kind):
+            raise ZonedevError(f"{file}: {key} is missing or not as zonedev writes it")
+    if value["verdict"] != VIOLATED:
+        return None
+    try:
+        catalogue.scenario(value["scenario"])
+        catalogue.design(value["design"])
+    except ZonedevError as error:
+        raise ZonedevError(f"{file}: {error}") from None
+    steps = value["trace"]
+    for n, step in enumerate(steps, 1):
+        if not isinstance(step, dict) or not isinstance(step.get("task"), str) or step.get("n") != n:
+            raise ZonedevError(f"{file}: step {n} of the trace is missing or not as zonedev writes it")
+    if len(steps) != value["depth"]:
+        raise ZonedevError(f"{file}: the trace is cut off: it has {len(steps)} steps of {value['depth']}")
+    return Recorded(
+        value["scenario"],
+        value["design"],
+        value["scope"],
+        str(value.get("rule")),
+        str(value.get("objects")),
+        steps,
+    )
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """How a recorded counterexample went this time."""
+
+    recorded: Recorded
+    rule: str | None
+    text: str
+    steps: list[TraceStep]
+
+    @property
+    def same(self) -> bool:
+        """Whether the recorded rule broke again; rules about waiting have no step that breaks them."""
+        return self.rule == self.recorded.rule
+
+
+def replay(found: Recorded, catalogue: Catalogue, make: Callable[[frozenset[str]], Stepper] = Stepper) -> Replayed:
+    """Run a recorded counterexample; ZonedevError where the design no longer goes that way."""
+    scenario = catalogue.scenario(found.scenario)
+    scope = full_scope(scenario, found.scope)
+    monitors = tuple(m for r in catalogue.rules.values() if r.name == found.rule for m in r.monitors)
+    system = set_up(scenario, catalogue.design(found.design), scope, monitors)
+    ignored = frozenset(catalogue.rules) - {found.rule}
+    stepper = stepping.start(system, ignored, make)
+    try:
+        broken = follow(found, stepper)
+        if broken is None and not stepper.enabled():
+            broken = at_the_end(found, stepper)
+        if broken is None:
+            try:
+                check_at_rest(system, ignored)
+            except RuleBroken as error:
+                broken = error
+        if broken is None and found.rule == scenario.progress:
+            broken = RuleBroken(found.rule, found.objects)
+    finally:
+        stepper.close()
+    return Replayed(found, broken.rule if broken else None, broken.text if broken else "", stepper.trace)
+
+
+def follow(found: Recorded, stepper: Stepper) -> RuleBroken | None:
+    """Take the recorded steps; each must be of the recorded line's function."""
+    tasks = {repr(t): n for n, t in enumerate(stepper.tasks)}
+    for step in found.steps:
+        place = f"step {step['n']} of the trace"
+        if step["task"] not in tasks:
+            raise ZonedevError(f"{place}: {found.scenario} has no task {step['task']}")
+        number = tasks[step["task"]]
+        waiting = stepper.waiting[number]
+        if waiting is None or not stepper.ready(number):
+            raise ZonedevError(f"{place}: task {step['task']} cannot take a step: the specification has changed since")
+        if waiting.where.function != step.get("function", waiting.where.function):
+            raise ZonedevError(
+                f"{place}: task {step['task']} is in {waiting.where.function}, not in {step['function']}: "
+                "the specification has changed since"
+            )
+        try:
+            stepper.step(number, int(step.get("choice", 0)))
+        except RuleBroken as error:
+            return error
+        except CounterRange as error:
+            raise ZonedevError(f"{place}: {error}") from None
+    return None
+
+
+def at_the_end(found: Recorded, stepper: Stepper) -> RuleBroken | None:
+    """Nothing can go on after the recorded steps."""
+    left = [n for n, w in enumerate(stepper.waiting) if w is not None]
+    if found.rule == "no-lost-wakeup" and any(stepper.lost_wakeup(n) for n in left):
+        return RuleBroken(found.rule, found.objects)
+    if found.rule == "no-deadlock" and left:
+        return RuleBroken(found.rule, found.objects)
+    return None
+
+
+class QuitDebugger(BaseException):
+    """The user left pdb."""
+
+
+class PdbStepper(Stepper):
+    """Stops in pdb before each step, in the thread and frame of the task that takes it.
+
+    `n` runs the step, `c` goes on to the next step of whichever task, `q` ends the replay.
+    """
+
+    @primitive
+    def point(
+        self,
+        guard: Callable[[], bool] | None = None,
+        choices: int = 1,
+        lost: Callable[[], bool] | None = None,
+    ) -> int:
+        choice = super().point(guard, choices, lost)
+        frame = specification_frame(sys._getframe(1))
+        if frame is not None:
+            self._stop(frame)
+        return choice
+
+    def _stop(self, frame: FrameType) -> None:
+        debugger = pdb.Pdb(nosigint=True, skip=["zonedev.lang.*", "zonedev.explore.*", "threading", "contextlib"])
+        debugger.reset()
+        at: FrameType | None = frame
+        while at is not None:
+            at.f_trace = debugger.trace_dispatch
+            debugger.botframe = at
+            at = at.f_back
+        debugger.set_step()
+        sys.settrace(debugger.trace_dispatch)
+        debugger.interaction(frame, None)
+        if debugger.quitting:
+            raise QuitDebugger
+
+
+def specification_frame(frame: FrameType | None) -> FrameType | None:
+    """The innermost frame that is a line of the specification."""
+    while frame is not None:
+        code = frame.f_code
+        own = code.co_filename.startswith(stepping.OWN)
+        if code not in PRIMITIVES and not own and not code.co_name.startswith("<"):
+            return frame
+        frame = frame.f_back
+    return None

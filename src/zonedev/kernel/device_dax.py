@@ -1,0 +1,169 @@
+"""Device-dax: faults and unbind (drivers/dax/device.c, bus.c, super.c)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from zonedev.kernel.page import MemoryType, Page
+from zonedev.kernel.pgtable import AddressSpace, Pgtable, Pte, Vma
+from zonedev.lang.primitives import (
+    Srcu,
+    atomic_read,
+    lock,
+    srcu_read_lock,
+    srcu_read_unlock,
+    synchronize_srcu,
+    unlock,
+)
+from zonedev.lang.records import Record, const, embed, flag, replace
+from zonedev.lang.runtime import free
+
+
+class DaxGlobals(Record):
+    """drivers/dax/super.c: one SRCU domain for all devices."""
+
+    short = "dax"
+    srcu: Any = embed(Srcu)
+
+
+class DaxDevice(Record):
+    """struct dev_dax with its struct dax_device, inode and memory region."""
+
+    short = "dax"
+    size: str = const("pte")  # the alignment, and so the level at which it maps
+    alive: Any = flag(initial=True)  # DAXDEV_ALIVE
+    mapping: Any = const()
+    pgmap: Any = const()
+    pages: Any = const(())
+
+
+class DeviceDax(Pgtable):
+    """drivers/dax as of v7.2."""
+
+    #: What the rule refcount-exact reckons with.
+    MAPPING_HOLDS_REF = True
+
+    dax: DaxGlobals
+
+    def boot(self) -> None:
+        self.dax = self.system.new(DaxGlobals)
+
+    # --- set-up --------------------------------------------------------------------------------
+
+    def device_dax(self, pages: int = 1, size: str = "pte") -> DaxDevice:
+        """dev_dax_probe(): a bound device of `pages` pages that maps with PTEs, or as one
+        huge page at "pmd" or "pud" level (drivers/dax/device.c)."""
+        pgmap = self.memremap_pages(pages, MemoryType.GENERIC, size != "pte")
+        mapping = self.system.new(AddressSpace)
+        return self.system.new(DaxDevice, size=size, mapping=mapping, pgmap=pgmap, pages=pgmap.pages)
+
+    # --- fault ---------------------------------------------------------------------------------
+
+    def handle_mm_fault(k, vma: Vma, va: int, write: bool) -> bool:
+        """A fault on a device-dax VMA, under mmap_lock or the VMA's lock; false for
+        SIGBUS (mm/memory.c)."""
+        return k.dev_dax_huge_fault(vma, va, write)
+
+    def dev_dax_huge_fault(k, vma: Vma, va: int, write: bool) -> bool:
+        """drivers/dax/device.c"""
+        srcu_read_lock(k.dax.srcu)
+        done = k.dev_dax_fault_size(vma, va, write)
+        srcu_read_unlock(k.dax.srcu)
+        return done
+
+    def dev_dax_fault_size(k, vma: Vma, va: int, write: bool) -> bool:
+        """__dev_dax_pte_fault(), __dev_dax_pmd_fault(), __dev_dax_pud_fault(), by the
+        device's alignment (drivers/dax/device.c)."""
+        dax = vma.dax
+        if not dax.alive:
+            return False
+        if dax.size == "pte":
+            return k.dev_dax_pte_fault(vma, va, write)
+        if dax.size == "pmd":
+            return k.dev_dax_pmd_fault(vma, write)
+        return k.dev_dax_pud_fault(vma, write)
+
+    def dev_dax_pte_fault(k, vma: Vma, va: int, write: bool) -> bool:
+        """__dev_dax_pte_fault (drivers/dax/device.c)."""
+        page = vma.dax.pages[va - vma.start]
+        k.dax_set_mapping(vma, page)
+        return k.vmf_insert_page_mkwrite(vma, va, page, write)
+
+    def dev_dax_pmd_fault(k, vma: Vma, write: bool) -> bool:
+        """__dev_dax_pmd_fault (drivers/dax/device.c)."""
+        k.dax_set_mapping(vma, vma.dax.pages[0])
+        return k.vmf_insert_folio_pmd(vma, vma.dax.pages[0], write)
+
+    def dev_dax_pud_fault(k, vma: Vma, write: bool) -> bool:
+        """__dev_dax_pud_fault (drivers/dax/device.c)."""
+        k.dax_set_mapping(vma, vma.dax.pages[0])
+        return k.vmf_insert_folio_pud(vma, vma.dax.pages[0], write)
+
+    def dax_set_mapping(k, vma: Vma, page: Page) -> None:
+        """Set the mapping of a folio that has none; never cleared (drivers/dax/device.c)."""
+        folio = k.page_folio(page)
+        if folio.mapping is not None:
+            return
+        folio.mapping = vma.dax.mapping
+
+    def vmf_insert_page_mkwrite(k, vma: Vma, va: int, page: Page, write: bool) -> bool:
+        """Map a page that is counted, with a reference for the PTE (mm/memory.c).
+
+        validate_page_before_insert() reads the count before the lock is taken."""
+        if atomic_read(k.page_folio(page)._refcount) == 0:
+            return False
+        lock(vma.mm.ptl)
+        k.insert_page_into_pte_locked(vma.mm.pte, va, page, write)
+        unlock(vma.mm.ptl)
+        return True
+
+    def vmf_insert_folio_pmd(k, vma: Vma, folio: Page, write: bool) -> bool:
+        """mm/huge_memory.c"""
+        lock(vma.mm.ptl)
+        k.insert_page_into_pte_locked(vma.mm.pmd, vma.start, folio, write)
+        unlock(vma.mm.ptl)
+        return True
+
+    def vmf_insert_folio_pud(k, vma: Vma, folio: Page, write: bool) -> bool:
+        """mm/huge_memory.c"""
+        lock(vma.mm.ptl)
+        k.insert_page_into_pte_locked(vma.mm.pud, vma.start, folio, write)
+        unlock(vma.mm.ptl)
+        return True
+
+    def insert_page_into_pte_locked(k, table: Any, at: int, page: Page, write: bool) -> None:
+        """The entry is set last, after its reference and its rmap (mm/memory.c; for huge
+        entries insert_pmd() and insert_pud() in mm/huge_memory.c, in the same order)."""
+        entry = table[at]
+        if entry.present:
+            if write:
+                table[at] = replace(entry, write=True, dirty=True)
+            return
+        k.folio_get(k.page_folio(page))
+        k.folio_add_file_rmap(k.page_folio(page))
+        table[at] = Pte(present=True, write=True, dirty=write, page=page)
+
+    # --- unbind ----------------------------------------------------------------------------------
+
+    def unbind(k, dax: DaxDevice) -> None:
+        """device_release_driver(): the devm actions of dev_dax_probe(), last first
+        (drivers/base/dd.c, drivers/dax/device.c).  cdev_del() touches no page."""
+        k.kill_dev_dax(dax)
+        k.memunmap_pages(dax.pgmap)
+        k.release_mem_region(dax)
+        free(dax.pgmap)
+
+    def kill_dev_dax(k, dax: DaxDevice) -> None:
+        """No new faults, no old mappings (drivers/dax/bus.c)."""
+        k.kill_dax(dax)
+        k.unmap_mapping_range(dax.mapping)
+
+    def kill_dax(k, dax: DaxDevice) -> None:
+        """Wait until every fault that saw the device alive is over (drivers/dax/super.c)."""
+        dax.alive = False
+        synchronize_srcu(k.dax.srcu)
+
+    def release_mem_region(k, dax: DaxDevice) -> None:
+        """The memory is nobody's from here on (kernel/resource.c)."""
+        for page in dax.pages:
+            page.frame.owner = 0

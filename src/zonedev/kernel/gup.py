@@ -1,0 +1,230 @@
+"""get_user_pages(): references for the kernel and for DMA (mm/gup.c).
+
+One page a call.  Not modelled: NUMA hinting, protection keys, secretmem, unsharing of
+anonymous pages, the write-protect sequence count of fork().
+"""
+
+from __future__ import annotations
+
+from zonedev.kernel.device_dax import DeviceDax
+from zonedev.kernel.page import GUP_PIN_COUNTING_BIAS, Page
+from zonedev.kernel.pgtable import Mm, Pte, Vma
+from zonedev.lang.primitives import (
+    WARN_ON,
+    atomic_add,
+    atomic_dec,
+    atomic_inc,
+    atomic_read,
+    down_read,
+    local_irq_disable,
+    local_irq_enable,
+    lock,
+    unlock,
+    up_read,
+)
+from zonedev.lang.runtime import current
+
+FOLL_WRITE = 0x01
+FOLL_GET = 0x02
+FOLL_PIN = 0x04
+FOLL_LONGTERM = 0x08
+
+
+class Gup(DeviceDax):
+    """mm/gup.c as of v7.2."""
+
+    # --- references ------------------------------------------------------------------------------
+
+    def try_get_folio(k, page: Page) -> bool:
+        """Take a reference that the caller has no right to yet (mm/gup.c)."""
+        return k.folio_try_get(k.page_folio(page), 1)
+
+    def try_grab_folio_fast(k, page: Page, flags: int) -> bool:
+        """GUP-fast's reference; a pin of a small folio is two additions (mm/gup.c)."""
+        if k.is_pci_p2pdma_page(page):
+            return False
+        if not k.try_get_folio(page):
+            return False
+        folio = k.page_folio(page)
+        if flags & FOLL_PIN:
+            if folio.large:
+                atomic_inc(folio._pincount)
+            else:
+                atomic_add(folio._refcount, GUP_PIN_COUNTING_BIAS - 1)
+        return True
+
+    def is_pci_p2pdma_page(k, page: Page) -> bool:
+        """Looks into the pagemap before any reference is held: only interrupts being off
+        keep it there (include/linux/memremap.h)."""
+        folio = k.page_folio(page)
+        pgmap = folio.pgmap
+        kind = pgmap.type
+        return kind > 1  # no P2PDMA pages here
+
+    def try_grab_folio(k, page: Page, flags: int) -> bool:
+        """GUP-slow's reference, under the page-table lock (mm/gup.c)."""
+        folio = k.page_folio(page)
+        if WARN_ON(atomic_read(folio._refcount) <= 0, "try_grab_folio() of a free folio"):
+            return False
+        if not flags & FOLL_PIN:
+            atomic_inc(folio._refcount)
+        elif folio.large:
+            atomic_inc(folio._refcount)
+            atomic_inc(folio._pincount)
+        else:
+            atomic_add(folio._refcount, GUP_PIN_COUNTING_BIAS)
+        return True
+
+    def gup_put_folio(k, page: Page, flags: int) -> None:
+        """Give back what a grab took (mm/gup.c)."""
+        folio = k.page_folio(page)
+        if flags & FOLL_PIN and folio.large:
+            atomic_dec(folio._pincount)
+            k.folio_put_refs(folio, 1)
+        elif flags & FOLL_PIN:
+            k.folio_put_refs(folio, GUP_PIN_COUNTING_BIAS)
+        else:
+            k.folio_put_refs(folio, 1)
+
+    # --- without locks -----------------------------------------------------------------------------
+
+    def gup_fast(k, va: int, flags: int) -> Page | None:
+        """The lockless walk, with interrupts off (mm/gup.c, gup_fast)."""
+        mm = current().mm
+        size = mm.vma_at[va].dax.size
+        local_irq_disable()
+        if size == "pte":
+            page = k.gup_fast_pte_range(mm, va, flags)
+        elif size == "pmd":
+            page = k.gup_fast_pmd_leaf(mm, va, flags)
+        else:
+            page = k.gup_fast_pud_leaf(mm, va, flags)
+        local_irq_enable()
+        return page
+
+    def gup_fast_pte_range(k, mm: Mm, va: int, flags: int) -> Page | None:
+        """Take the page mapped at `va`, and look again whether it still is (mm/gup.c)."""
+        pte = mm.pte[va]
+        if not k.pte_access_permitted(pte, flags) or pte.special:
+            return None
+        if not k.try_grab_folio_fast(pte.page, flags):
+            return None
+        if mm.pte[va] != pte:
+            k.gup_put_folio(pte.page, flags)
+            return None
+        if not k.gup_fast_folio_allowed(pte.page, flags):
+            k.gup_put_folio(pte.page, flags)
+            return None
+        return pte.page
+
+    def gup_fast_pmd_leaf(k, mm: Mm, va: int, flags: int) -> Page | None:
+        """The same for a huge PMD, whose folio is taken by its head (mm/gup.c)."""
+        start = mm.vma_at[va].start
+        entry = mm.pmd[start]
+        if not k.pte_access_permitted(entry, flags) or entry.special:
+            return None
+        if not k.try_grab_folio_fast(entry.page, flags):
+            return None
+        if mm.pmd[start] != entry:
+            k.gup_put_folio(entry.page, flags)
+            return None
+        if not k.gup_fast_folio_allowed(entry.page, flags):
+            k.gup_put_folio(entry.page, flags)
+            return None
+        return k.subpage(mm.vma_at[va], va)
+
+    def gup_fast_pud_leaf(k, mm: Mm, va: int, flags: int) -> Page | None:
+        """The same for a huge PUD (mm/gup.c)."""
+        start = mm.vma_at[va].start
+        entry = mm.pud[start]
+        if not k.pte_access_permitted(entry, flags) or entry.special:
+            return None
+        if not k.try_grab_folio_fast(entry.page, flags):
+            return None
+        if mm.pud[start] != entry:
+            k.gup_put_folio(entry.page, flags)
+            return None
+        if not k.gup_fast_folio_allowed(entry.page, flags):
+            k.gup_put_folio(entry.page, flags)
+            return None
+        return k.subpage(mm.vma_at[va], va)
+
+    def pte_access_permitted(k, entry: Pte, flags: int) -> bool:
+        """arch/x86/include/asm/pgtable.h"""
+        if flags & FOLL_WRITE and not entry.write:
+            return False
+        return bool(entry.present)
+
+    def gup_fast_folio_allowed(k, page: Page, flags: int) -> bool:
+        """A long-term pin for writing of a file's folio has to look at the VMA (mm/gup.c)."""
+        if flags & FOLL_PIN and flags & FOLL_LONGTERM and flags & FOLL_WRITE:
+            return False
+        mapping = k.page_folio(page).mapping
+        return mapping is not None
+
+    def subpage(k, vma: Vma, va: int) -> Page:
+        """The page at `va` of a VMA (mm/gup.c, nth_page() of the leaf)."""
+        return vma.dax.pages[va - vma.start]  # type: ignore[no-any-return]
+
+    # --- under locks ---------------------------------------------------------------------------------
+
+    def gup_longterm_locked(k, va: int, flags: int) -> Page | None:
+        """__get_user_pages(): walk under the page-table lock, fault, walk again
+        (mm/gup.c)."""
+        mm = current().mm
+        vma = mm.vma_at[va]
+        page: Page | None = None
+        down_read(mm.mmap_lock)
+        while vma.linked:
+            page = k.follow_page_mask(vma, va, flags)
+            if page is not None or not k.faultin_page(vma, va, flags):
+                break
+        up_read(mm.mmap_lock)
+        return page
+
+    def follow_page_mask(k, vma: Vma, va: int, flags: int) -> Page | None:
+        """follow_page_pte(), follow_huge_pmd(), follow_huge_pud(): the page at `va`,
+        with a reference, or None for a fault (mm/gup.c)."""
+        size = vma.dax.size
+        mm = vma.mm
+        if size == "pte":
+            return k.follow_page_pte(mm.pte, mm, va, va, flags)
+        if size == "pmd":
+            return k.follow_page_pte(mm.pmd, mm, vma.start, va, flags)
+        return k.follow_page_pte(mm.pud, mm, vma.start, va, flags)
+
+    def follow_page_pte(k, table: object, mm: Mm, at: int, va: int, flags: int) -> Page | None:
+        """The walk at one level: `at` is the index of the entry that maps `va` (mm/gup.c)."""
+        page: Page | None = None
+        lock(mm.ptl)
+        entry = table[at]  # type: ignore[index]
+        if k.pte_access_permitted(entry, flags):
+            page = k.subpage(mm.vma_at[va], va)
+            if not k.try_grab_folio(entry.page, flags):
+                page = None
+        unlock(mm.ptl)
+        return page
+
+    def faultin_page(k, vma: Vma, va: int, flags: int) -> bool:
+        """Fault for GUP; false for SIGBUS (mm/gup.c)."""
+        return k.handle_mm_fault(vma, va, bool(flags & FOLL_WRITE))
+
+    # --- entry points --------------------------------------------------------------------------------
+
+    def gup_fast_fallback(k, va: int, flags: int) -> Page | None:
+        """get_user_pages_fast(), pin_user_pages_fast(): lockless, then with the lock
+        (mm/gup.c)."""
+        page = k.gup_fast(va, flags)
+        if page is not None:
+            return page
+        return k.gup_longterm_locked(va, flags)
+
+    def unpin_user_page(k, page: Page) -> None:
+        """mm/gup.c"""
+        current().pins[page._index] = current().pins[page._index] - 1
+        k.gup_put_folio(page, FOLL_PIN)
+
+    def put_page(k, page: Page) -> None:
+        """Drop a FOLL_GET reference (include/linux/mm.h)."""
+        current().gets[page._index] = current().gets[page._index] - 1
+        k.gup_put_folio(page, FOLL_GET)

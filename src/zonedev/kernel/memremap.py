@@ -1,0 +1,113 @@
+"""Pagemaps: creating, looking up and removing the struct pages of a device (mm/memremap.c)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from zonedev.kernel.page import GUP_PIN_COUNTING_BIAS, DevPagemap, Frame, MemoryType, Page, PageOps, PgmapArray
+from zonedev.lang.primitives import (
+    rcu_read_lock,
+    rcu_read_unlock,
+    synchronize_rcu,
+    wait_for_completion,
+)
+from zonedev.lang.runtime import at_setup, free
+
+
+class Memremap(PageOps):
+    """mm/memremap.c as of v7.2."""
+
+    #: What a pin of a small folio adds to its count.
+    PIN_WEIGHT = GUP_PIN_COUNTING_BIAS
+    #: Whether a pagemap of type FS_DAX was created.
+    fs_dax_exists = False
+    #: Whether a compound device folio carries one count (vmemmap_shift) or each page its own.
+    COMPOUND_DEVMAP = True
+
+    def actors(self) -> Iterator[tuple[str, Callable[..., Any], tuple[Any, ...]]]:
+        for pgmap in self.system.records.get("DevPagemap", []):
+            yield "rcu", self.percpu_ref_switch_to_atomic_rcu, (pgmap.ref,)  # type: ignore[attr-defined]
+
+    # --- creation, at set-up -----------------------------------------------------------------
+
+    def memremap_pages(self, nr: int, kind: MemoryType, large: bool) -> DevPagemap:
+        """memremap_pages() and pagemap_range(): enter the range into pgmap_array, make
+        the struct pages, take the pagemap's references (mm/memremap.c)."""
+        new = self.system.new
+        self.fs_dax_exists = self.fs_dax_exists or kind == MemoryType.FS_DAX
+        array = new(PgmapArray)
+        pgmap = new(DevPagemap, type=kind, array=array)
+        array._values["pgmap"] = pgmap
+        pages = []
+        for _ in range(nr):
+            page = new(Page, frame=new(Frame), array=array, pgmap=pgmap)
+            page._values["large"] = large and self.COMPOUND_DEVMAP
+            page._values["head"] = pages[0] if page.large and pages else page
+            page._refcount.value = self.initial_count(kind) if page.head is page else 0
+            pages.append(page)
+        pgmap.pages = tuple(pages)
+        self.memremap_get(pgmap)
+        return pgmap
+
+    def initial_count(self, kind: MemoryType) -> int:
+        """_refcount of an idle page (mm/mm_init.c, __init_zone_device_page)."""
+        return 1 if kind == MemoryType.GENERIC else 0
+
+    def memremap_get(self, pgmap: DevPagemap) -> None:
+        """pagemap_range() takes one reference a folio; they are dropped in memunmap_pages()."""
+        pgmap.ref.percpu_count.value = self.pfn_len(pgmap)
+
+    def pfn_len(self, pgmap: DevPagemap) -> int:
+        """The number of folios of the pagemap (mm/memremap.c)."""
+        return 1 if pgmap.pages[0].large else len(pgmap.pages)
+
+    # --- what the rules reckon with --------------------------------------------------------
+
+    @at_setup
+    def idle_count(self, page: Page) -> int:
+        """What the count of a page is when nothing refers to it: tails carry none."""
+        return self.initial_count(page.pgmap.type) if page.head is page else 0
+
+    @at_setup
+    def members(self, page: Page) -> tuple[Page, ...]:
+        """The pages that `page` carries the counts of."""
+        return tuple(p for p in self.system.records["Page"] if p.head is page)  # type: ignore[attr-defined]
+
+    # --- lookup ------------------------------------------------------------------------------
+
+    def get_dev_pagemap(k, array: PgmapArray) -> DevPagemap | None:
+        """The pagemap of a pfn, with a reference, unless it was killed (mm/memremap.c)."""
+        rcu_read_lock()
+        pgmap = array.pgmap
+        if pgmap is not None and not k.percpu_ref_tryget_live_rcu(pgmap.ref):
+            pgmap = None
+        rcu_read_unlock()
+        return pgmap
+
+    def put_dev_pagemap(k, pgmap: DevPagemap | None) -> None:
+        """Drop what get_dev_pagemap() took (include/linux/memremap.h)."""
+        if pgmap is not None:
+            k.percpu_ref_put(pgmap.ref)
+
+    # --- removal -------------------------------------------------------------------------------
+
+    def memunmap_pages(k, pgmap: DevPagemap) -> None:
+        """Kill the pagemap, wait for its references, remove the struct pages
+        (mm/memremap.c).  No page's count is looked at."""
+        k.percpu_ref_kill(pgmap.ref)
+        k.percpu_ref_put_many(pgmap.ref, k.pfn_len(pgmap))
+        wait_for_completion(pgmap.ref.done)
+        k.pageunmap_range(pgmap)
+        k.percpu_ref_exit(pgmap.ref)
+
+    def pageunmap_range(k, pgmap: DevPagemap) -> None:
+        """arch_remove_memory(), then pgmap_array_delete() (mm/memremap.c)."""
+        k.arch_remove_memory(pgmap)
+        pgmap.array.pgmap = None
+        synchronize_rcu()
+
+    def arch_remove_memory(k, pgmap: DevPagemap) -> None:
+        """The struct pages go (arch/x86/mm/init_64.c, mm/sparse-vmemmap.c)."""
+        for page in pgmap.pages:
+            free(page)

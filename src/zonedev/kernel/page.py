@@ -1,0 +1,121 @@
+"""struct page of device memory, and its references (include/linux/mm.h, mm/swap.c)."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Any
+
+from zonedev.kernel.percpu_ref import PercpuRef, PercpuRefOps
+from zonedev.lang.primitives import (
+    BUG_ON,
+    WARN_ON,
+    WaitQueue,
+    atomic_add_unless_zero,
+    atomic_inc,
+    atomic_read,
+    atomic_set,
+    atomic_sub_and_test,
+    atomic_t,
+    wake_up,
+)
+from zonedev.lang.records import Record, const, count, embed, enum, ref
+
+#: FOLL_PIN adds this to _refcount of a small folio (include/linux/mm.h).
+GUP_PIN_COUNTING_BIAS = 1024
+
+
+class MemoryType(IntEnum):
+    """enum memory_type (include/linux/memremap.h)."""
+
+    GENERIC = 0
+    FS_DAX = 1
+
+
+class Frame(Record):
+    """The memory behind a struct page, which outlives it.
+
+    `owner` is who the memory belongs to: 0 nobody (its region was released), 1 the user
+    of the device, 2 the next one.
+    """
+
+    short = "frame"
+    owner = count(0, 2, initial=1)
+    data = count(0, 3)
+
+
+class DevPagemap(Record):
+    """struct dev_pagemap (include/linux/memremap.h)."""
+
+    short = "pgmap"
+    freed_breaks = "page-lifetime"
+    ref: Any = embed(PercpuRef)
+    type = enum(MemoryType, quiet=True)
+    pages: Any = const(())
+    array: Any = const()  # its entry in pgmap_array
+
+
+class PgmapArray(Record):
+    """The entry of pgmap_array for one range of pfns (mm/memremap.c)."""
+
+    short = "pgmap_array"
+    pgmap = ref("DevPagemap")
+
+
+class Page(Record):
+    """struct page and struct folio (include/linux/mm_types.h).
+
+    `_mapcount` counts from 0 here, from -1 in the kernel.  `head` is page_folio():
+    device memory is made compound before anyone can see it and stays so.
+    """
+
+    short = "page"
+    freed_breaks = "page-lifetime"
+    _refcount: Any = atomic_t(0, 4 * GUP_PIN_COUNTING_BIAS - 1, below="refcount-exact")
+    _mapcount: Any = atomic_t(0, 7, below="refcount-exact")
+    _pincount: Any = atomic_t(0, 7, below="refcount-exact")
+    pgmap: Any = ref("DevPagemap", quiet=True)
+    mapping: Any = ref("AddressSpace", quiet=True)
+    waiters: Any = embed(WaitQueue)  # of wait_var_event(); wake_up_var() hashes the address only
+    head: Any = const()
+    large: bool = const(False)  # folio_test_large(head)
+    frame: Any = const()
+    array: Any = const()  # the pgmap_array entry of its pfn
+
+
+class PageOps(PercpuRefOps):
+    """References to device pages as of v7.2."""
+
+    def page_folio(k, page: Page) -> Page:
+        """The folio that carries the counts (include/linux/page-flags.h)."""
+        return page.head
+
+    def folio_get(k, folio: Page) -> None:
+        """Take a reference beside one that is held (include/linux/mm.h)."""
+        BUG_ON(atomic_read(folio._refcount) == 0, "folio_get() of a folio without references")
+        atomic_inc(folio._refcount)
+
+    def folio_try_get(k, folio: Page, refs: int) -> bool:
+        """folio_ref_try_add(): take references unless there are none
+        (include/linux/page_ref.h)."""
+        return atomic_add_unless_zero(folio._refcount, refs)
+
+    def folio_put_refs(k, folio: Page, refs: int) -> None:
+        """Drop references; the last one frees (include/linux/mm.h)."""
+        if atomic_sub_and_test(folio._refcount, refs):
+            k.free_zone_device_folio(folio)
+
+    def folio_put(k, folio: Page) -> None:
+        """Drop a reference (include/linux/mm.h)."""
+        k.folio_put_refs(folio, 1)
+
+    def free_zone_device_folio(k, folio: Page) -> None:
+        """The last reference is gone, and with it what kept the pagemap alive
+        (mm/memremap.c).  memcg and anonymous pages are not modelled."""
+        pgmap = folio.pgmap
+        if WARN_ON(pgmap is None, "a folio without pagemap is freed"):
+            return
+        kind = pgmap.type
+        if kind == MemoryType.GENERIC:
+            atomic_set(folio._refcount, 1)
+        elif kind == MemoryType.FS_DAX:
+            wake_up(folio.waiters)

@@ -1,0 +1,265 @@
+"""Page tables, TLBs and mmu_gather (mm/memory.c, mm/huge_memory.c, mm/mmu_gather.c).
+
+A device maps at one level, by its alignment.  Page-table pages exist from mmap() on
+and are not freed, so that a walk starts at the level of the entries.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from zonedev.kernel.memremap import Memremap
+from zonedev.kernel.page import Page
+from zonedev.lang.primitives import (
+    Cpu,
+    Lock,
+    RwSem,
+    atomic_dec,
+    atomic_inc,
+    atomic_read,
+    atomic_t,
+    down_read,
+    lock,
+    unlock,
+    up_read,
+)
+from zonedev.lang.records import (
+    BIT,
+    Packed,
+    Record,
+    array,
+    const,
+    count,
+    embed,
+    flag,
+    packed,
+    pointer,
+    private,
+    ref,
+)
+from zonedev.lang.runtime import atomic, current, when
+
+
+class Pte(Packed):
+    """A page-table entry of any level."""
+
+    present: Any = BIT
+    write: Any = BIT
+    dirty: Any = BIT
+    special: Any = BIT  # not for GUP-fast
+    devmap: Any = BIT  # the bit that v6.17 removed
+    page: Any = pointer(Page)
+
+    def show(self) -> str:
+        if not self.present:
+            return "none"
+        marks = ("dirty", "special", "devmap")
+        flags = ["write" if self.write else "read", *(m for m in marks if getattr(self, m))]
+        return f"{self.page!r} {','.join(flags)}"
+
+
+NONE = Pte()
+
+
+class Mm(Record):
+    """struct mm_struct (include/linux/mm_types.h).  The VA is a page number."""
+
+    short = "mm"
+    mmap_lock: Any = embed(RwSem)
+    pte: Any = array(packed(Pte))
+    pmd: Any = array(packed(Pte))
+    pud: Any = array(packed(Pte))
+    ptl: Any = embed(Lock)  # of the level at which the device maps
+    tlb_flush_pending: Any = atomic_t(0, 7, quiet=True)
+    tasks: Any = const(())  # mm_cpumask: each task is a CPU of its own
+    vma_at: Any = const(())  # the VMA that set-up has put at a VA
+    starts: Any = const(())  # where the VMAs begin
+
+
+class AddressSpace(Record):
+    """struct address_space: the VMAs that map a device or file (include/linux/fs.h)."""
+
+    short = "mapping"
+    i_mmap_rwsem: Any = embed(RwSem)
+    vmas: Any = const(())
+
+
+class Vma(Record):
+    """struct vm_area_struct, from creation at set-up to the end (include/linux/mm_types.h)."""
+
+    short = "vma"
+    mm: Any = const()
+    start: int = const(0)
+    nr: int = const(0)
+    dax: Any = const()
+    linked: Any = flag()  # in the mm's tree
+    in_i_mmap: Any = flag()  # in the mapping's tree
+
+
+class Task(Cpu):
+    """A task, on a CPU of its own, with what its kernel stack holds."""
+
+    mm: Any = const()
+    tlb: Any = array(packed(Pte))
+    started: Any = flag(initial=True, quiet=True)  # false in a child before fork()
+    gather: Any = array(private(ref(Page)))  # struct mmu_gather: pages to put, by VA
+    delayed_rmap: Any = array(private(flag()))  # ENCODED_PAGE_BIT_DELAY_RMAP of the collected pages
+    gather_range: Any = private(flag())  # struct mmu_gather: something has to be flushed
+    pins: Any = array(private(count(0, 3)))  # what the task's driver or I/O has pinned, by page
+    gets: Any = array(private(count(0, 3)))  # the same, taken with FOLL_GET
+
+
+class Pgtable(Memremap):
+    """Zap and flush as of v7.2."""
+
+    task_class = Task
+
+    #: Whether a remote TLB flush is an IPI, which a CPU with interrupts off holds up.  It
+    #: is not with INVLPGB (v6.15 on), with KVM, Hyper-V or Xen paravirtual flushes, or on
+    #: arm64; the designs of those years assume the weaker machine.
+    TLB_FLUSH_BY_IPI = False
+
+    # --- TLB -------------------------------------------------------------------------------------
+
+    def flush_tlb_mm(k, mm: Mm) -> None:
+        """flush_tlb_mm_range() of everything (arch/x86/mm/tlb.c).
+
+        With IPIs the CPUs are interrupted in their order, where real ones answer in
+        any; with one other CPU in the mm there is no difference."""
+        if k.TLB_FLUSH_BY_IPI:
+            for cpu in mm.tasks:
+                k.flush_tlb_func(cpu)
+        else:
+            with atomic("INVLPGB and TLBSYNC: no CPU has the entries when the instruction ends"):
+                for cpu in mm.tasks:
+                    for va in range(len(cpu.tlb)):
+                        cpu.tlb[va] = NONE
+
+    def flush_tlb_func(k, cpu: Task) -> None:
+        """The handler of the flush IPI, on the CPU that it interrupts (arch/x86/mm/tlb.c)."""
+        with atomic("the handler runs between two instructions of that CPU, interrupts being on"):
+            when(lambda: not cpu.irqs_off)
+            for va in range(len(cpu.tlb)):
+                cpu.tlb[va] = NONE
+
+    # --- mmu_gather ----------------------------------------------------------------------------
+
+    def tlb_gather_mmu(k, mm: Mm) -> None:
+        """Begin to collect (mm/mmu_gather.c)."""
+        atomic_inc(mm.tlb_flush_pending)
+
+    def tlb_remove_page(k, va: int, page: Page) -> None:
+        """Keep the reference of a cleared entry until the flush (mm/mmu_gather.c)."""
+        current().gather[va] = page
+
+    def tlb_flush_mmu(k, mm: Mm) -> None:
+        """Flush, then put what was collected (mm/mmu_gather.c)."""
+        k.tlb_flush_mmu_tlbonly(mm)
+        k.tlb_batch_pages_flush(mm)
+
+    def tlb_flush_mmu_tlbonly(k, mm: Mm) -> None:
+        """Flush if an entry was cleared (include/asm-generic/tlb.h)."""
+        if current().gather_range:
+            k.flush_tlb_mm(mm)
+            current().gather_range = False
+
+    def tlb_batch_pages_flush(k, mm: Mm) -> None:
+        """Drop the collected references (mm/mmu_gather.c, mm/swap.c folios_put_refs)."""
+        for va in range(len(mm.pte)):
+            page = current().gather[va]
+            if page is not None:
+                current().gather[va] = None
+                k.folio_put(page)
+
+    def tlb_finish_mmu(k, mm: Mm) -> None:
+        """End the collection; flush everything if another thread collects as well
+        (mm/mmu_gather.c)."""
+        nested = atomic_read(mm.tlb_flush_pending) > 1
+        if nested:
+            current().gather_range = True
+        k.tlb_flush_mmu(mm)
+        atomic_dec(mm.tlb_flush_pending)
+
+    # --- zap -----------------------------------------------------------------------------------
+
+    def zap_vma(k, vma: Vma) -> None:
+        """unmap_page_range(): clear the entries of a VMA (mm/memory.c)."""
+        if vma.dax.size == "pte":
+            k.zap_pte_range(vma)
+        elif vma.dax.size == "pmd":
+            k.zap_huge_pmd(vma)
+        else:
+            k.zap_huge_pud(vma)
+
+    def zap_pte_range(k, vma: Vma) -> None:
+        """Clear the PTEs; each page keeps its reference until the flush
+        (mm/memory.c, zap_present_folio_ptes)."""
+        mm = vma.mm
+        lock(mm.ptl)
+        flush = False
+        for va in range(vma.start, vma.start + vma.nr):
+            with atomic("ptep_get_and_clear() is one xchg"):
+                pte = mm.pte[va]
+                mm.pte[va] = NONE
+            if pte.present:
+                current().gather_range = True
+                current().delayed_rmap[va] = pte.dirty
+                if pte.dirty:
+                    flush = True
+                else:
+                    k.folio_remove_rmap(pte.page)
+                k.tlb_remove_page(va, pte.page)
+        if flush:
+            k.tlb_flush_mmu_tlbonly(mm)
+            k.tlb_flush_rmaps(vma)
+        unlock(mm.ptl)
+        if flush:
+            k.tlb_flush_mmu(mm)
+
+    def tlb_flush_rmaps(k, vma: Vma) -> None:
+        """The delayed rmap removal of dirty pages, after the flush (mm/mmu_gather.c)."""
+        for va in range(vma.start, vma.start + vma.nr):
+            page = current().gather[va]
+            if page is not None and current().delayed_rmap[va]:
+                current().delayed_rmap[va] = False
+                k.folio_remove_rmap(page)
+
+    def zap_huge_pmd(k, vma: Vma) -> None:
+        """mm/huge_memory.c"""
+        k.zap_huge(vma.mm.pmd, vma)
+
+    def zap_huge_pud(k, vma: Vma) -> None:
+        """mm/huge_memory.c"""
+        k.zap_huge(vma.mm.pud, vma)
+
+    def zap_huge(k, table: Any, vma: Vma) -> None:
+        """What zap_huge_pmd() and zap_huge_pud() share: clear, rmap, unlock, gather.
+        A dirty huge entry forces no flush."""
+        lock(vma.mm.ptl)
+        with atomic("pmdp_huge_get_and_clear() is one xchg"):
+            entry = table[vma.start]
+            table[vma.start] = NONE
+        if entry.present:
+            current().gather_range = True
+            k.folio_remove_rmap(entry.page)
+        unlock(vma.mm.ptl)
+        if entry.present:
+            k.tlb_remove_page(vma.start, entry.page)
+
+    def folio_add_file_rmap(k, folio: Page) -> None:
+        """folio_add_file_rmap_pte, _pmd, _pud (mm/rmap.c)."""
+        atomic_inc(folio._mapcount)
+
+    def folio_remove_rmap(k, folio: Page) -> None:
+        """folio_remove_rmap_pte, _pmd, _pud (mm/rmap.c)."""
+        atomic_dec(folio._mapcount)
+
+    def unmap_mapping_range(k, mapping: AddressSpace) -> None:
+        """Clear the entries of every VMA that the mapping knows (mm/memory.c)."""
+        down_read(mapping.i_mmap_rwsem)
+        for vma in mapping.vmas:
+            if vma.in_i_mmap:
+                k.tlb_gather_mmu(vma.mm)
+                k.zap_vma(vma)
+                k.tlb_finish_mmu(vma.mm)
+        up_read(mapping.i_mmap_rwsem)

@@ -1,0 +1,123 @@
+"""The tables of `matrix`, `diff` and `cost`, and the lists of `designs`, `scenarios` and `rules`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from zonedev.explore.check import HOLDS, UNDETERMINED
+from zonedev.explore.matrix import Cell
+from zonedev.report.text import WIDTH, plural, wrapped
+
+#: The word by which a rule is known in a narrow column; the full names follow the table.
+SHORT = {
+    "page-lifetime": "lifetime",
+    "refcount-exact": "refcount",
+    "block-reuse": "reuse",
+    "data-integrity": "data",
+    "unbind-drained": "drained",
+    "no-deadlock": "deadlock",
+    "no-lost-wakeup": "wakeup",
+    "removal-terminates": "removal",
+    "truncate-terminates": "truncate",
+    "fault-terminates": "fault",
+    "mirror-coherent": "mirror",
+    "exclusive-access": "exclusive",
+    "one-live-copy": "one-copy",
+    "kernel-asserts": "asserts",
+}
+
+
+def matrix(cells: Sequence[Cell], designs: Sequence[str]) -> str:
+    """Scenarios down, designs across, then what the words mean and what differs."""
+    known = {(c.scenario, c.design): c for c in cells}
+    names = list(dict.fromkeys(c.scenario for c in cells))
+    columns = [d for d in designs if any(c.design == d for c in cells)]
+    prefix = "linux-"
+    lines: list[str] = []
+    first = max((len(n) for n in names), default=8)
+    width = max([9, *(len(d.removeprefix(prefix)) + 1 for d in columns)])
+    per_row = max(1, (WIDTH - first) // width)
+    for start in range(0, len(columns), per_row):
+        some = columns[start : start + per_row]
+        heads = (d.removeprefix(prefix) for d in some)
+        lines.append(f"{'':{first}}" + "".join(f" {h:<{width - 1}}" for h in heads))
+        for name in names:
+            parts = (f" {symbol(known.get((name, d))):<{width - 1}}" for d in some)
+            lines.append(f"{name:{first}}{''.join(parts)}")
+        lines.append("")
+    others = [c for c in cells if c.design not in columns]
+    if others:
+        lines += [f"{c.scenario}, {c.design}: {symbol(c)}" for c in others]
+        lines.append("")
+    lines += [line.rstrip() for line in legend(cells)]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def symbol(cell: Cell | None) -> str:
+    """What a cell shows: one word, marked where it is not as it should be."""
+    if cell is None:
+        return "-"
+    if cell.error is not None:
+        return "error!"
+    if cell.found is None:
+        return "..."
+    found = cell.found
+    word = "?" if found.verdict == UNDETERMINED else "ok"
+    if found.rule is not None:
+        word = SHORT.get(found.rule, found.rule)
+    return word[:8] + "!" if cell.differs else word[:9]
+
+
+def legend(cells: Sequence[Cell]) -> Iterator[str]:
+    shown = [symbol(c).rstrip("!") for c in cells]
+    meaning = {"ok": "holds in every interleaving", "?": "undetermined: a limit was hit"}
+    meaning["..."] = "not checked: interrupted"
+    for word, text in meaning.items():
+        if word in shown:
+            yield f"{word:<9} {text}"
+    for rule in sorted({c.found.rule for c in cells if c.found is not None and c.found.rule}):
+        yield f"{SHORT.get(rule, rule)[:9]:<9} violated: {rule}"
+    unexpected = [c for c in cells if c.unexpected]
+    if unexpected:
+        yield f"{'!':<9} not as expected:"
+    for cell in unexpected:
+        yield wrapped(f"  {cell.scenario}, {cell.design}: {cell.error or '; '.join(cell.differs)}", "      ")
+    done = sum(c.found is not None or c.error is not None for c in cells)
+    if unexpected:
+        yield f"{plural(done, 'check', 'checks')}, {len(unexpected)} not as expected"
+    else:
+        yield f"{plural(done, 'check', 'checks')}, all as expected"
+
+
+def listing(entries: Mapping[str, str]) -> str:
+    """Names and what they mean, in two columns."""
+    width = max((len(n) for n in entries), default=0)
+    lines = []
+    for name, text in entries.items():
+        lines.append(wrapped(f"{name:<{width}}  {text}", " " * (width + 2)) if text else name)
+    return "\n".join(lines)
+
+
+def grid(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A plain table: the first column to the left, the others to the right, in pieces of 80 columns."""
+    widths = [max(len(r[i]) for r in [header, *rows]) for i in range(len(header))]
+    blocks = []
+    at = 1
+    while at < len(header):
+        end, used = at, widths[0]
+        while end < len(header) and (end == at or used + widths[end] + 2 <= WIDTH):
+            used += widths[end] + 2
+            end += 1
+        picked = range(at, end)
+        blocks.append(
+            "\n".join(
+                (f"{r[0]:<{widths[0]}}" + "".join(f"  {r[i]:>{widths[i]}}" for i in picked)).rstrip()
+                for r in [header, *rows]
+            )
+        )
+        at = end
+    return "\n\n".join(blocks)
+
+
+def verdict_word(verdict: str, rule: str | None) -> str:
+    return "holds" if verdict == HOLDS else f"{verdict}: {rule}" if rule else verdict

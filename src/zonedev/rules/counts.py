@@ -1,0 +1,80 @@
+"""refcount-exact: at rest, the counts are what refers to the page, and nothing else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from zonedev.kernel.page import Page
+from zonedev.lang.runtime import ensure
+from zonedev.lang.system import Monitor
+from zonedev.rules.base import Rule
+
+
+def entries(k: Any, page: Page) -> int:
+    """How many page-table entries map the folio of `page`, at any level."""
+    return sum(
+        int(table[va].page is page)
+        for mm in k.system.instances("Mm")
+        for table in (mm.pte, mm.pmd, mm.pud)
+        for va in range(len(table))
+    )
+
+
+def at_rest(k: Any) -> None:
+    """Every folio that still exists is counted exactly."""
+    for page in k.system.instances("Page"):
+        if page.live:
+            counted(k, page)
+
+
+def counted(k: Any, page: Page) -> None:
+    """The count is idle + mappings (where the design counts them) + pins + plain references."""
+    mapped = entries(k, page) if k.MAPPING_HOLDS_REF else 0
+    pins = sum(t.pins[p._index] for t in k.system.tasks for p in k.members(page))
+    gets = sum(t.gets[p._index] for t in k.system.tasks for p in k.members(page))
+    weight = 1 if page.large else k.PIN_WEIGHT
+    right = k.idle_count(page) + mapped + pins * weight + gets
+    ensure(
+        "refcount-exact",
+        page._refcount.value == right,
+        "{} has _refcount {}, but {} mappings, {} pins and {} references make {}",
+        page,
+        page._refcount.value,
+        mapped,
+        pins,
+        gets,
+        right,
+    )
+    ensure(
+        "refcount-exact",
+        page._mapcount.value == mapped,
+        "{} has _mapcount {}, but {} entries map it",
+        page,
+        page._mapcount.value,
+        mapped,
+    )
+    pinned = pins if page.large else 0
+    ensure(
+        "refcount-exact",
+        page._pincount.value == pinned,
+        "{} has _pincount {}, but {} pins",
+        page,
+        page._pincount.value,
+        pinned,
+    )
+
+
+def observed(k: Any, label: str, page: Page) -> None:
+    """A scenario looks at a count while nothing else moves: it has to be exact there too."""
+    counted(k, page.head)
+
+
+REFCOUNT_EXACT = Rule(
+    "refcount-exact",
+    "safety",
+    "At rest a page's count is its mappings, pins and named holders; it is never below zero.",
+    (
+        Monitor("refcount-exact", at_rest),
+        Monitor("refcount-exact", observed, after="observe"),
+    ),
+)

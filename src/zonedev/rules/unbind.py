@@ -1,0 +1,64 @@
+"""unbind-drained: when unbind returns, nothing refers to the device's pages."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from zonedev.kernel.device_dax import DaxDevice
+from zonedev.kernel.page import Page
+from zonedev.lang.runtime import ensure
+from zonedev.lang.system import Monitor
+from zonedev.rules.base import Rule
+
+
+def drained(k: Any, dax: DaxDevice) -> None:
+    """No entry, TLB, mmu_gather, pin or reference is left."""
+    for page in dax.pages:
+        for task in k.system.tasks:
+            held(task, page)
+        for mm in k.system.instances("Mm"):
+            unmapped(mm, page)
+
+
+def held(task: Any, page: Page) -> None:
+    """Neither pinned nor referenced by `task`, nor on its stack, nor in its TLB."""
+    ensure(
+        "unbind-drained",
+        task.pins[page._index] + task.gets[page._index] == 0,
+        "unbind returned, but {} still holds a pin of {}",
+        task,
+        page,
+    )
+    ensure(
+        "unbind-drained",
+        not any(task.gather[va] is page for va in range(len(task.gather))),
+        "unbind returned, but {} is in the mmu_gather of {}",
+        page,
+        task,
+    )
+    ensure(
+        "unbind-drained",
+        not any(task.tlb[va].page is page for va in range(len(task.tlb))),
+        "unbind returned, but the TLB of {} still maps {}",
+        task,
+        page,
+    )
+
+
+def unmapped(mm: Any, page: Page) -> None:
+    """No page-table entry of `mm` maps it."""
+    ensure(
+        "unbind-drained",
+        not any(table[va].page is page for table in (mm.pte, mm.pmd, mm.pud) for va in range(len(table))),
+        "unbind returned, but {} still maps {}",
+        mm,
+        page,
+    )
+
+
+UNBIND_DRAINED = Rule(
+    "unbind-drained",
+    "safety",
+    "When unbind returns nothing refers to the device's pages any more.",
+    (Monitor("unbind-drained", drained, after="unbind"),),
+)
