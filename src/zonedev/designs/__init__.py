@@ -1,11 +1,28 @@
-"""The designs, oldest first."""
+"""The designs, oldest first; then those that an argument needs."""
 
 from __future__ import annotations
 
+from zonedev.designs.linux_4_5 import Linux45
+from zonedev.designs.linux_4_12 import Linux412
 from zonedev.designs.linux_5_10 import Linux510
 from zonedev.designs.linux_6_1 import Linux61
 from zonedev.designs.linux_6_15 import Linux615
 from zonedev.designs.linux_7_2 import Linux72
+from zonedev.designs.text_1 import Linux52, Linux411GenericGup, Linux412GenericGup, Linux412WaitFirst
 from zonedev.kernel import Kernel
 
-DESIGNS: dict[str, type[Kernel]] = {d.name: d for d in (Linux510, Linux61, Linux615, Linux72)}
+DESIGNS: dict[str, type[Kernel]] = {
+    d.name: d
+    for d in (
+        Linux45,
+        Linux412,
+        Linux510,
+        Linux61,
+        Linux615,
+        Linux72,
+        Linux411GenericGup,
+        Linux412GenericGup,
+        Linux412WaitFirst,
+        Linux52,
+    )
+}

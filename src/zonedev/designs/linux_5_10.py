@@ -61,7 +61,7 @@ class Linux510(Linux61):
             pgmap = page.pgmap
             kind = pgmap.type
             if kind == MemoryType.FS_DAX:
-                wake_up(page.waiters)
+                wake_up(page.frame.waiters)
         elif left == 0:
             k.put_zone_device_page(page)
 

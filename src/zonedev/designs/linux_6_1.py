@@ -65,7 +65,7 @@ class Linux61(Linux615):
     def put_devmap_managed_page_refs(k, folio: Page, refs: int) -> None:
         """An fsdax page is idle at 1 (mm/memremap.c, __put_devmap_managed_page_refs)."""
         if atomic_sub_return(folio._refcount, refs) == 1:
-            wake_up(folio.waiters)
+            wake_up(folio.frame.waiters)
 
     def free_zone_device_folio(k, folio: Page) -> None:
         """Device-dax has no ops, which warns; the count stays 0 (mm/memremap.c,

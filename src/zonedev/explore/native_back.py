@@ -11,7 +11,6 @@ from typing import Any
 from zonedev.explore.native_kernels import (
     BATCH,
     BITS,
-    ENDS,
     LOW,
     ROWS,
     SCRATCH,
@@ -111,7 +110,7 @@ def suffixes(
     """For the worker's states from span[0] to span[1]: the fewest task switches after each first task.
 
     `ahead[w]` describes the states of worker w one level deeper: the first and the end,
-    the address of a 32-bit row number each (-1: no shortest way leads on), and the
+    the address of a row number each (-1: no shortest way leads on), and the
     address of those rows of costs, which is 0 where the states are the targets
     themselves.  With span[2], failing steps are the targets.  Writes a row of `costs`
     for each state with a way on, and its number to `states`; returns how many.
@@ -158,6 +157,3 @@ def onward(ahead: Any, place: int, task: int, tasks: int) -> int:
         cost = load(ahead[owner, 3] + 8 * (row * tasks + other))
         best = min(best, cost + (1 if other != task else 0))
     return best
-
-
-__all__ = ["ENDS", "FAR", "mark", "suffixes"]

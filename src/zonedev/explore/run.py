@@ -12,6 +12,7 @@ from zonedev.explore.replay import check_at_rest, where_tasks_stand
 from zonedev.explore.stepper import Stepper, start
 from zonedev.explore.trace import TraceStep
 from zonedev.lang.errors import CounterRange, RuleBroken, ZonedevError
+from zonedev.lang.primitives import Atomic
 from zonedev.lang.system import Specification, System
 from zonedev.rules.base import Rule
 from zonedev.scenarios.base import Scenario, full_scope
@@ -66,7 +67,8 @@ def run(
         stepper.close()
     timeline.steps = stepper.trace
     changed = {c.where for s in stepper.trace for c in s.changes}
-    timeline.counts = [w for w in timeline.initial if w in changed]
+    order = list(timeline.initial)
+    timeline.counts = sorted((w for w in order if w in changed), key=lambda w: (w.count(".") > 1, order.index(w)))
     return timeline
 
 
@@ -123,10 +125,10 @@ def finish(system: System, stepper: Stepper, timeline: Timeline) -> None:
 
 
 def counters(system: System) -> dict[str, str]:
-    """The integer locations that a timeline may show, with their values."""
+    """The counters that a timeline may show, atomic ones first, with their values."""
+    groups = [g for g in system.groups() if g.kind.what == "int" and not g.field.quiet]
     found = {}
-    for group in system.groups():
-        if group.kind.what == "int" and not group.field.quiet:
-            for index in range(group.size):
-                found[group.label(index)] = str(group.peek(index))
+    for group in sorted(groups, key=lambda g: not isinstance(g.owner(0), Atomic)):
+        for index in range(group.size):
+            found[group.label(index)] = str(group.peek(index))
     return found

@@ -32,13 +32,15 @@ class Stepper(Scheduler):
         super().__init__()
         self.ignored = ignored
         self.tasks: list[Any] = []
+        self.actors: list[bool] = []
         self.programs: list[str] = []  # the name of each task's outermost function
         self.trace: list[TraceStep] = []
         self._written: dict[tuple[int, str], tuple[Record, Field, Any]] = {}
 
-    def spawn(self, task: Any, program: Callable[[], Any], name: str = "") -> None:
+    def spawn(self, task: Any, program: Callable[[], Any], name: str = "", *, actor: bool = False) -> None:
         """Start `program`, whose outermost function is called `name`, up to its first step."""
         self.tasks.append(task)
+        self.actors.append(actor)
         self.programs.append(name)
         super().spawn(task, program)
         self._raise()
@@ -126,7 +128,7 @@ class Stepper(Scheduler):
             source=source_of(where),
             text=statement_text(where),
             changes=tuple(self.changes()),
-            call=call_text(stack, self.programs[number]),
+            call=self.programs[number] if self.actors[number] else call_text(stack, self.programs[number]),
             choice=choice,
         )
 
@@ -166,6 +168,9 @@ def start(
     system.runtime = stepper
     for program in system.programs:
         stepper.spawn(
-            program.task, lambda p=program: p.function(*p.args), program.function.__name__  # type: ignore[misc]
+            program.task,
+            lambda p=program: p.function(*p.args),  # type: ignore[misc]
+            program.function.__name__,
+            actor=program.actor,
         )
     return stepper

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pdb
 import sys
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from zonedev.explore.replay import check_at_rest
 from zonedev.explore.stepper import Stepper
 from zonedev.explore.trace import TraceStep
 from zonedev.lang.errors import CounterRange, RuleBroken, ZonedevError
-from zonedev.lang.runtime import PRIMITIVES, primitive
+from zonedev.lang.runtime import PRIMITIVES, here, primitive
 from zonedev.scenarios.base import full_scope
 
 SCHEMA_VERSION = 1
@@ -162,7 +163,7 @@ def follow(found: Recorded, stepper: Stepper) -> RuleBroken | None:
 
 def at_the_end(found: Recorded, stepper: Stepper) -> RuleBroken | None:
     """Nothing can go on after the recorded steps."""
-    left = [n for n, w in enumerate(stepper.waiting) if w is not None]
+    left = [n for n, w in enumerate(stepper.waiting) if w is not None and not stepper.actors[n]]
     if found.rule == "no-lost-wakeup" and any(stepper.lost_wakeup(n) for n in left):
         return RuleBroken(found.rule, found.objects)
     if found.rule == "no-deadlock" and left:
@@ -194,26 +195,43 @@ class PdbStepper(Stepper):
         return choice
 
     def _stop(self, frame: FrameType) -> None:
-        debugger = pdb.Pdb(nosigint=True, skip=["zonedev.lang.*", "zonedev.explore.*", "threading", "contextlib"])
+        print(f"--- step {len(self.trace) + 1}, task {here.task!r}", flush=True)
+        debugger = Debugger()
         debugger.reset()
         at: FrameType | None = frame
         while at is not None:
             at.f_trace = debugger.trace_dispatch
             debugger.botframe = at
             at = at.f_back
-        debugger.set_step()
-        sys.settrace(debugger.trace_dispatch)
         debugger.interaction(frame, None)
         if debugger.quitting:
             raise QuitDebugger
+        if debugger.stoplineno != -1 or debugger.breaks:  # not told to continue
+            sys.settrace(debugger.trace_dispatch)
+
+
+class Debugger(pdb.Pdb):
+    """pdb on the lines of the specification: what carries them out is not shown."""
+
+    def __init__(self) -> None:
+        hidden = ["zonedev.lang.*", "zonedev.explore.*", "threading", "contextlib"]
+        super().__init__(nosigint=True, skip=hidden)
+
+    def get_stack(self, f: FrameType | None, t: Any) -> tuple[list[tuple[FrameType, int]], int]:
+        stack, _ = super().get_stack(f, t)
+        shown = [entry for entry in stack if is_specification(entry[0])]
+        return shown or stack, len(shown or stack) - 1
+
+
+def is_specification(frame: FrameType) -> bool:
+    """Whether a frame is a function of the specification or of a scenario."""
+    code = frame.f_code
+    hidden = (*stepping.OWN, threading.__file__)
+    return code not in PRIMITIVES and not code.co_filename.startswith(hidden) and not code.co_name.startswith("<")
 
 
 def specification_frame(frame: FrameType | None) -> FrameType | None:
     """The innermost frame that is a line of the specification."""
-    while frame is not None:
-        code = frame.f_code
-        own = code.co_filename.startswith(stepping.OWN)
-        if code not in PRIMITIVES and not own and not code.co_name.startswith("<"):
-            return frame
+    while frame is not None and not is_specification(frame):
         frame = frame.f_back
-    return None
+    return frame

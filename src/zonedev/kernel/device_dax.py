@@ -16,7 +16,6 @@ from zonedev.lang.primitives import (
     unlock,
 )
 from zonedev.lang.records import Record, const, embed, flag, replace
-from zonedev.lang.runtime import free
 
 
 class DaxGlobals(Record):
@@ -149,9 +148,9 @@ class DeviceDax(Pgtable):
         """device_release_driver(): the devm actions of dev_dax_probe(), last first
         (drivers/base/dd.c, drivers/dax/device.c).  cdev_del() touches no page."""
         k.kill_dev_dax(dax)
-        k.memunmap_pages(dax.pgmap)
+        k.devm_memremap_pages_release(dax.pgmap)
         k.release_mem_region(dax)
-        free(dax.pgmap)
+        k.free_pagemap(dax.pgmap)
 
     def kill_dev_dax(k, dax: DaxDevice) -> None:
         """No new faults, no old mappings (drivers/dax/bus.c)."""

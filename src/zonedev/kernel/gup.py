@@ -6,7 +6,7 @@ anonymous pages, the write-protect sequence count of fork().
 
 from __future__ import annotations
 
-from zonedev.kernel.device_dax import DeviceDax
+from zonedev.kernel.pmem import Pmem
 from zonedev.kernel.page import GUP_PIN_COUNTING_BIAS, Page
 from zonedev.kernel.pgtable import Mm, Pte, Vma
 from zonedev.lang.primitives import (
@@ -30,7 +30,7 @@ FOLL_PIN = 0x04
 FOLL_LONGTERM = 0x08
 
 
-class Gup(DeviceDax):
+class Gup(Pmem):
     """mm/gup.c as of v7.2."""
 
     # --- references ------------------------------------------------------------------------------

@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from zonedev.kernel.page import GUP_PIN_COUNTING_BIAS, DevPagemap, Frame, MemoryType, Page, PageOps, PgmapArray
+from zonedev.kernel.percpu_ref import PercpuRef
 from zonedev.lang.primitives import (
     rcu_read_lock,
     rcu_read_unlock,
     synchronize_rcu,
     wait_for_completion,
 )
-from zonedev.lang.runtime import at_setup, free
+from zonedev.lang.runtime import at_setup, atomic, free
 
 
 class Memremap(PageOps):
@@ -20,6 +21,8 @@ class Memremap(PageOps):
 
     #: What a pin of a small folio adds to its count.
     PIN_WEIGHT = GUP_PIN_COUNTING_BIAS
+    #: Whether every reference to a page is one to its pagemap as well.
+    PGMAP_REF_PER_PAGE_REF = False
     #: Whether a pagemap of type FS_DAX was created.
     fs_dax_exists = False
     #: Whether a compound device folio carries one count (vmemmap_shift) or each page its own.
@@ -27,7 +30,7 @@ class Memremap(PageOps):
 
     def actors(self) -> Iterator[tuple[str, Callable[..., Any], tuple[Any, ...]]]:
         for pgmap in self.system.records.get("DevPagemap", []):
-            yield "rcu", self.percpu_ref_switch_to_atomic_rcu, (pgmap.ref,)  # type: ignore[attr-defined]
+            yield "rcu_softirq", self.percpu_ref_switch_to_atomic_rcu, (pgmap.ref,)  # type: ignore[attr-defined]
 
     # --- creation, at set-up -----------------------------------------------------------------
 
@@ -37,7 +40,7 @@ class Memremap(PageOps):
         new = self.system.new
         self.fs_dax_exists = self.fs_dax_exists or kind == MemoryType.FS_DAX
         array = new(PgmapArray)
-        pgmap = new(DevPagemap, type=kind, array=array)
+        pgmap = new(DevPagemap, type=kind, array=array, ref=new(PercpuRef))
         array._values["pgmap"] = pgmap
         pages = []
         for _ in range(nr):
@@ -63,6 +66,11 @@ class Memremap(PageOps):
         return 1 if pgmap.pages[0].large else len(pgmap.pages)
 
     # --- what the rules reckon with --------------------------------------------------------
+
+    @at_setup
+    def pgmap_refs(self, pgmap: DevPagemap) -> int:
+        """The references of a pagemap that nobody uses, beside its initial one."""
+        return self.pfn_len(pgmap)
 
     @at_setup
     def idle_count(self, page: Page) -> int:
@@ -92,6 +100,10 @@ class Memremap(PageOps):
 
     # --- removal -------------------------------------------------------------------------------
 
+    def devm_memremap_pages_release(k, pgmap: DevPagemap) -> None:
+        """The devm action of the pagemap (mm/memremap.c)."""
+        k.memunmap_pages(pgmap)
+
     def memunmap_pages(k, pgmap: DevPagemap) -> None:
         """Kill the pagemap, wait for its references, remove the struct pages
         (mm/memremap.c).  No page's count is looked at."""
@@ -106,6 +118,13 @@ class Memremap(PageOps):
         k.arch_remove_memory(pgmap)
         pgmap.array.pgmap = None
         synchronize_rcu()
+
+    def free_pagemap(k, pgmap: DevPagemap) -> None:
+        """devres frees the pagemap, which the driver had allocated with devm_kzalloc()
+        (drivers/base/devres.c)."""
+        with atomic("one kfree(): the ref is a member"):
+            free(pgmap)
+            free(pgmap.ref)
 
     def arch_remove_memory(k, pgmap: DevPagemap) -> None:
         """The struct pages go (arch/x86/mm/init_64.c, mm/sparse-vmemmap.c)."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import Any
 
-from zonedev.kernel.percpu_ref import PercpuRef, PercpuRefOps
+from zonedev.kernel.percpu_ref import PercpuRefOps
 from zonedev.lang.primitives import (
     BUG_ON,
     WARN_ON,
@@ -41,6 +41,7 @@ class Frame(Record):
     short = "frame"
     owner = count(0, 2, initial=1)
     data = count(0, 3)
+    waiters: Any = embed(WaitQueue)  # wait_var_event() on the page: hashed by address, no access to it
 
 
 class DevPagemap(Record):
@@ -48,7 +49,7 @@ class DevPagemap(Record):
 
     short = "pgmap"
     freed_breaks = "page-lifetime"
-    ref: Any = embed(PercpuRef)
+    ref: Any = const()
     type = enum(MemoryType, quiet=True)
     pages: Any = const(())
     array: Any = const()  # its entry in pgmap_array
@@ -75,7 +76,6 @@ class Page(Record):
     _pincount: Any = atomic_t(0, 7, below="refcount-exact")
     pgmap: Any = ref("DevPagemap", quiet=True)
     mapping: Any = ref("AddressSpace", quiet=True)
-    waiters: Any = embed(WaitQueue)  # of wait_var_event(); wake_up_var() hashes the address only
     head: Any = const()
     large: bool = const(False)  # folio_test_large(head)
     frame: Any = const()
@@ -118,4 +118,4 @@ class PageOps(PercpuRefOps):
         if kind == MemoryType.GENERIC:
             atomic_set(folio._refcount, 1)
         elif kind == MemoryType.FS_DAX:
-            wake_up(folio.waiters)
+            wake_up(folio.frame.waiters)

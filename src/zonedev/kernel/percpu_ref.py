@@ -42,8 +42,14 @@ class PercpuPtr(Packed):
 
 
 class PercpuRef(Record):
-    """struct percpu_ref.  `done` is what its release function completes."""
+    """struct percpu_ref.  `done` is what its release function completes.
 
+    It is an object of its own here, for in some designs it outlives the pagemap that
+    uses it; where it is a member of the pagemap both are freed together.
+    """
+
+    short = "ref"
+    freed_breaks = "page-lifetime"
     percpu_count_ptr = packed(PercpuPtr)
     #: The sum of the per-CPU counters.  They are only read after a grace period, when
     #: nobody changes them any more, so that one counter cannot be told from several.

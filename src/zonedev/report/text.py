@@ -1,10 +1,10 @@
 """Verdicts as text: at most 80 columns of plain ASCII, the same from run to run.
 
 A counterexample is told task by task.  Under the system call that the task is in there
-is one line for each kernel function that changed something, with the net changes; where
-the story moves to another task, the statement that was executed last is shown too, as
-what it read is often the point.  The most detailed of a few such tellings that fits
-into `MAX_LINES` is printed.
+is one line for each kernel function that changed something, with the net changes.  Where
+the story moves to another task on a statement that only read, that is shown too: what it
+read is often the point.  What does not fit into `MAX_LINES` is told more tersely: the
+functions with the nearest common caller become one line under the caller's name.
 """
 
 from __future__ import annotations
@@ -14,33 +14,44 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from zonedev.explore.check import HOLDS, UNDETERMINED, VIOLATED, Verdict
-from zonedev.explore.trace import Change, TraceStep, shorten
+from zonedev.explore.trace import TraceStep, shorten
 
 WIDTH = 80
 MAX_LINES = 20
-NAME_WIDTH = 24
+NAME_WIDTH = 20
 INDENT = 4
+
+#: Rules about waiting: who holds which lock is what their counterexamples are about.
+WAITING_RULES = frozenset(
+    {"no-deadlock", "no-lost-wakeup", "removal-terminates", "truncate-terminates", "fault-terminates"}
+)
 
 
 @dataclass
 class Row:
-    """Consecutive steps that are told in one line."""
+    """Consecutive steps that are told in one line, under the innermost function of `calls`."""
 
-    function: str
+    calls: tuple[str, ...]
     last: int  # the number of the last step
     changes: dict[str, tuple[str, str]] = field(default_factory=dict)
     said: str = ""  # a statement, shown where nothing changed
+    final: bool = False  # the step that breaks the rule
 
-    def add(self, step: TraceStep, changes: Iterable[Change]) -> None:
-        """Fold a step's changes in, old -> new over all of them."""
-        self.last = step.n
-        for change in changes:
-            old = self.changes.get(change.where, (change.old, ""))[0]
-            self.changes[change.where] = (old, change.new)
+    def add(self, last: int, changes: Iterable[tuple[str, str, str]]) -> None:
+        """Fold later changes in: old -> new over all of them."""
+        self.last = last
+        for where, old, new in changes:
+            self.changes[where] = (self.changes.get(where, (old, ""))[0], new)
+
+    def net(self) -> list[str]:
+        return [f"{w} {old} -> {new}" for w, (old, new) in self.changes.items() if old != new]
 
     def text(self) -> str:
-        net = [f"{w} {old} -> {new}" for w, (old, new) in self.changes.items() if old != new]
-        return ", ".join(net) or self.said
+        return self.said or ", ".join(self.net())
+
+    @property
+    def function(self) -> str:
+        return self.calls[-1] if self.calls else ""
 
 
 @dataclass
@@ -50,17 +61,6 @@ class Group:
     task: str
     call: str
     rows: list[Row] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Detail:
-    """How much is told: a row per function or per system call, and with last statements or not."""
-
-    by_function: bool
-    last_statements: bool
-
-
-TELLINGS = (Detail(True, True), Detail(True, False), Detail(False, True), Detail(False, False))
 
 
 def render(verdict: Verdict) -> str:
@@ -78,74 +78,131 @@ def render(verdict: Verdict) -> str:
     tail = wrapped(f"=> {verdict.rule}: {shorten(verdict.objects or '')}", "   ")
     steps = verdict.trace
     switches = sum(a.task != b.task for a, b in zip(steps, steps[1:], strict=False))
-    last = f"   step {verdict.depth}"
-    if steps:
-        last += f", {steps[-1].function} ({steps[-1].source})"
-    last = wrapped(f"{last}; {plural(switches, 'task switch', 'task switches')}; {counts(verdict)}", "   ")
+    last = f"   step {len(steps)}{f' at {steps[-1].source}' if steps else ''}"
+    last += f"; {plural(switches, 'task switch', 'task switches')}"
+    if verdict.states:  # a replay has not counted any
+        last += f"; {plural(verdict.states, 'state', 'states')} explored"
+    last = wrapped(last, "   ")
     room = MAX_LINES - sum(part.count("\n") + 1 for part in (head, tail, last))
-    return "\n".join([head, *story(steps, room), tail, last])
+    return "\n".join([head, *story(steps, room, verdict.rule in WAITING_RULES), tail, last])
 
 
-def story(steps: Sequence[TraceStep], room: int) -> list[str]:
-    """The steps in `room` lines, or in the tersest telling where none fits."""
-    told: list[str] = []
-    for detail in TELLINGS:
-        told = list(lines_of(grouped(steps, detail)))
-        if len(told) <= room:
+def story(steps: Sequence[TraceStep], room: int, quiet: bool = False) -> list[str]:
+    """The steps in `room` lines, as far as telling them more tersely gets there."""
+    groups = grouped(steps, quiet)
+    told = list(lines_of(groups))
+    if len(told) <= room:
+        return told
+    while len(told := list(lines_of(groups, fold=True))) > room:
+        if not drop_statement(groups) and not merge_nearest(groups, len(told)):
             break
     return told
 
 
-def grouped(steps: Sequence[TraceStep], detail: Detail) -> list[Group]:
+def grouped(steps: Sequence[TraceStep], quiet: bool) -> list[Group]:
     """The steps by task and system call, net changes by function."""
     groups: list[Group] = []
     for at, step in enumerate(steps):
         if not groups or groups[-1].task != step.task or groups[-1].call != step.call:
             groups.append(Group(step.task, step.call))
         rows = groups[-1].rows
-        loud = [c for c in step.changes if not c.quiet]
-        name = step.function if detail.by_function else outer_function(step)
+        seen = [c for c in step.changes if quiet or not c.quiet]
         final = at + 1 == len(steps)
         leaving = final or steps[at + 1].task != step.task
-        if loud:
-            if not rows or rows[-1].said or rows[-1].function != name:
-                rows.append(Row(name, step.n))
-            rows[-1].add(step, loud)
-        elif leaving and (detail.last_statements or final or not rows):
-            rows.append(Row(step.function, step.n, said=step.text))
+        if seen:
+            if not rows or rows[-1].said or rows[-1].calls != step.calls:
+                rows.append(Row(step.calls, step.n))
+            rows[-1].add(step.n, ((c.where, c.old, c.new) for c in seen))
+            rows[-1].final = final
+        elif final or (leaving and (not step.changes or not rows)):
+            rows.append(Row(step.calls, step.n, said=step.text, final=final))
     return [g for g in groups if g.rows]
 
 
-def outer_function(step: TraceStep) -> str:
-    """The system call that a step is in."""
-    return step.calls[1] if len(step.calls) > 1 else step.function
-
-
-def lines_of(groups: Sequence[Group]) -> Iterator[str]:
-    rows = [r for g in groups for r in g.rows]
-    width = min(NAME_WIDTH, max((len(r.function) for r in rows), default=0))
+def drop_statement(groups: list[Group]) -> bool:
+    """Leave out the first statement that only read, where its group has more to tell."""
     for group in groups:
-        yield cut(f"{group.task}: {group.call}" if group.call else f"{group.task}:")
+        for at, row in enumerate(group.rows):
+            if row.said and not row.final and len(group.rows) > 1:
+                del group.rows[at]
+                return True
+    return False
+
+
+def merge_nearest(groups: list[Group], now: int) -> bool:
+    """Make one row of the two neighbours with the nearest common caller.
+
+    Of all couples that save a line of the `now` that there are, if there are such.
+    """
+    best: tuple[bool, int, Group, int] | None = None
+    for group in groups:
+        for at, (a, b) in enumerate(zip(group.rows, group.rows[1:], strict=False)):
+            if a.said or b.said:
+                continue
+            before = len(list(lines_of([group], fold=True)))
+            merged = Group(group.task, group.call, joined(group.rows, at))
+            saves = len(list(lines_of([merged], fold=True))) < before
+            depth = common(a.calls, b.calls)
+            if best is None or (saves, depth) > best[:2]:
+                best = (saves, depth, group, at)
+    if best is None:
+        return False
+    _, _, group, at = best
+    group.rows = joined(group.rows, at)
+    return True
+
+
+def joined(rows: Sequence[Row], at: int) -> list[Row]:
+    """The rows with row `at` and the next one made one; without it where nothing is left to tell."""
+    first, second = rows[at], rows[at + 1]
+    row = Row(first.calls[: common(first.calls, second.calls)], second.last, dict(first.changes))
+    row.final = second.final
+    row.add(second.last, ((w, old, new) for w, (old, new) in second.changes.items()))
+    told = [row] if row.net() or row.final or len(rows) == 2 else []
+    return [*rows[:at], *told, *rows[at + 2 :]]
+
+
+def common(a: Sequence[str], b: Sequence[str]) -> int:
+    """How many calls two stacks share, from the outermost on."""
+    shared = 0
+    for x, y in zip(a, b, strict=False):
+        if x != y:
+            break
+        shared += 1
+    return max(shared, 1)
+
+
+def lines_of(groups: Sequence[Group], fold: bool = False) -> Iterator[str]:
+    """The lines of a story; `fold`: what is short enough stands beside its system call."""
+    for group in groups:
+        head = f"{group.task}: {group.call}" if group.call else f"{group.task}:"
+        if fold and len(group.rows) == 1:
+            row = group.rows[0]
+            line = f"{head}: {row.text()}"
+            if not row.said and len(line) <= WIDTH and row.function in group.call:
+                yield line
+                continue
+        yield cut(head)
         for row in group.rows:
-            yield from row_lines(row, width)
+            yield from row_lines(row)
 
 
-def row_lines(row: Row, width: int) -> Iterator[str]:
-    start = f"{row.last:>{INDENT}}  {row.function:<{width}}  "
-    indent = " " * (INDENT + 2 + width + 2)
-    text = row.text()
+def row_lines(row: Row) -> Iterator[str]:
+    start = f"{row.last:>{INDENT}}  {row.function:<{NAME_WIDTH}}  "
     if row.said:
-        yield cut(start + text)
+        yield cut((start + row.said).rstrip())
         return
-    parts = text.split(", ")
-    line = start
-    for n, part in enumerate(parts):
-        part += "," if n + 1 < len(parts) else ""
-        if len(line.rstrip()) + 1 + len(part) > WIDTH and line.strip() != start.strip():
-            yield line.rstrip()
-            line = indent
-        line += part + " "
-    yield cut(line.rstrip())
+    indent = " " * (INDENT + 2 + NAME_WIDTH + 2)
+    lines = textwrap.wrap(
+        row.text().replace(" ", "\0").replace(",\0", ", "),  # break between changes only
+        WIDTH,
+        initial_indent=start,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    for line in lines or [start.rstrip()]:
+        yield cut(line.replace("\0", " "))
 
 
 def counts(verdict: Verdict) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from zonedev.kernel.page import Page
+from zonedev.kernel.page import DevPagemap, Page
+from zonedev.kernel.percpu_ref import BIAS
 from zonedev.lang.runtime import ensure
 from zonedev.lang.system import Monitor
 from zonedev.rules.base import Rule
@@ -21,10 +22,22 @@ def entries(k: Any, page: Page) -> int:
 
 
 def at_rest(k: Any) -> None:
-    """Every folio that still exists is counted exactly."""
+    """Every folio and every pagemap that still exists is counted exactly."""
+    for pgmap in k.system.instances("DevPagemap"):
+        if pgmap.live and not pgmap.ref.percpu_count_ptr.dead:
+            pagemap_counted(k, pgmap)
     for page in k.system.instances("Page"):
         if page.live:
             counted(k, page)
+
+
+def pagemap_counted(k: Any, pgmap: DevPagemap) -> None:
+    """A live pagemap has its initial reference, and those that the design lets pages hold."""
+    right = 1 + k.pgmap_refs(pgmap)
+    if k.PGMAP_REF_PER_PAGE_REF:
+        right = 1 + sum(t.pins[p._index] + t.gets[p._index] for t in k.system.tasks for p in pgmap.pages)
+    found = pgmap.ref.count.value - BIAS + pgmap.ref.percpu_count.value
+    ensure("refcount-exact", found == right, "{} has {} references instead of {}", pgmap, found, right)
 
 
 def counted(k: Any, page: Page) -> None:

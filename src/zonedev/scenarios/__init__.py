@@ -3,6 +3,31 @@
 from __future__ import annotations
 
 from zonedev.scenarios.base import Scenario
+from zonedev.scenarios.devdax_fault_vs_unbind import DevdaxFaultVsUnbind
+from zonedev.scenarios.devdax_fork_exit import DevdaxForkExit
+from zonedev.scenarios.devdax_gup_fast_vs_munmap import DevdaxGupFastVsMunmap
+from zonedev.scenarios.devdax_gup_fast_vs_unbind import DevdaxGupFastVsUnbind
+from zonedev.scenarios.devdax_refcounts import DevdaxRefcounts
+from zonedev.scenarios.devdax_unbind_vs_mapping import DevdaxUnbindVsMapping
+from zonedev.scenarios.devdax_unbind_vs_munmap import DevdaxUnbindVsMunmap
 from zonedev.scenarios.devdax_unbind_vs_pin import DevdaxUnbindVsPin
+from zonedev.scenarios.free_reads_pagemap import FreeReadsPagemap
+from zonedev.scenarios.gup_fast_underflow import GupFastUnderflow
+from zonedev.scenarios.pmem_unbind_order import PmemUnbindOrder
 
-SCENARIOS: dict[str, type[Scenario]] = {s.name(): s for s in (DevdaxUnbindVsPin,)}
+SCENARIOS: dict[str, type[Scenario]] = {
+    s.name(): s
+    for s in (
+        DevdaxRefcounts,
+        DevdaxUnbindVsPin,
+        DevdaxUnbindVsMapping,
+        DevdaxFaultVsUnbind,
+        DevdaxGupFastVsMunmap,
+        DevdaxGupFastVsUnbind,
+        DevdaxUnbindVsMunmap,
+        DevdaxForkExit,
+        PmemUnbindOrder,
+        GupFastUnderflow,
+        FreeReadsPagemap,
+    )
+}

@@ -1,0 +1,160 @@
+"""The command line: what the commands are called, and what they take."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import NoReturn
+
+from zonedev.catalogue import unknown
+from zonedev.commands import COMMANDS, Context
+from zonedev.explore.matrix import Loader
+from zonedev.explore.trace import shorten
+from zonedev.lang.errors import ZonedevError
+
+OK, ERROR, VIOLATED, UNDETERMINED = 0, 1, 2, 3
+
+
+class UsageError(ZonedevError):
+    """A command line that cannot be understood."""
+
+
+class Parser(argparse.ArgumentParser):
+    """Reports wrong usage as one line, with exit code 1 like every other error."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message} (see {self.prog} --help)")
+
+
+def positive(text: str) -> int:
+    value = int(text) if text.isascii() and text.isdigit() else 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    return value
+
+
+def natural(text: str) -> int:
+    if not (text.isascii() and text.isdigit()):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 on")
+    return int(text)
+
+
+def seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds")
+    return value
+
+
+def memory(text: str) -> int:
+    """Bytes, with a suffix K, M, G or T."""
+    units = {"K": 10, "M": 20, "G": 30, "T": 40}
+    number, unit = text, 0
+    if text and text[-1].upper() in units:
+        number, unit = text[:-1], units[text[-1].upper()]
+    if not (number.isascii() and number.isdigit()) or int(number) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size such as 500M or 4G")
+    return int(number) << unit
+
+
+def parser() -> Parser:
+    """The whole command line."""
+    top = Parser(
+        prog="zonedev",
+        description="Specification and checker of the life cycles of Linux ZONE_DEVICE pages.",
+        epilog="Exit codes: 0 holds or as expected, 1 wrong usage or internal error, 2 violated or "
+        "not as expected, 3 undetermined.",
+        allow_abbrev=False,
+    )
+    commands = top.add_subparsers(dest="command", required=True, parser_class=Parser, metavar="COMMAND")
+
+    def command(name: str, about: str, formats: Sequence[str] = ("text", "json")) -> Parser:
+        found: Parser = commands.add_parser(name, help=about, description=about, allow_abbrev=False)
+        if formats:
+            found.add_argument("--format", choices=formats, default="text", help="what to print")
+        return found
+
+    for name in ("designs", "scenarios", "rules"):
+        command(name, f"list the {name}")
+    add_check(command("check", "explore every interleaving", ("text", "json", "ktap", "junit")))
+    add_matrix(command("matrix", "every scenario under every design, against what is expected"))
+    one = command("run", "run one schedule as plain Python")
+    one.add_argument("scenario", metavar="SCENARIO")
+    one.add_argument("--design", metavar="D", required=True, help="a design, or FILE.py:CLASS")
+    one.add_argument("--scope", metavar="NAME=N,...", action="append", default=[])
+    one.add_argument("--seed", metavar="N", type=natural, default=0, help="0: each task as far as it goes")
+    again = command("replay", "a counterexample again, as plain Python")
+    again.add_argument("trace", metavar="TRACE.json", help="what check --format json printed")
+    again.add_argument("--pdb", action="store_true", help="stop in the debugger before each step")
+    diff = command("diff", "what differs between two designs")
+    diff.add_argument("first", metavar="DESIGN")
+    diff.add_argument("second", metavar="DESIGN")
+    add_limits(diff)
+    cost = command("cost", "shared-memory steps and atomic operations of kernel operations")
+    cost.add_argument("--design", metavar="D", action="append", default=[])
+    return top
+
+
+def add_check(found: Parser) -> None:
+    found.add_argument("scenario", metavar="SCENARIO", nargs="+")
+    found.add_argument(
+        "--design", metavar="D", action="append", default=[], help="a design or FILE.py:CLASS (default: the newest)"
+    )
+    found.add_argument("--rule", metavar="R", action="append", default=[], help="check only this rule")
+    found.add_argument("--scope", metavar="NAME=N,...", action="append", default=[], help="sizes, e.g. pages=2")
+    found.add_argument("--engine", choices=("auto", "python", "native"), default="auto")
+    found.add_argument("--workers", metavar="N", type=positive, default=1, help="threads of the native engine")
+    add_limits(found)
+
+
+def add_limits(found: Parser) -> None:
+    found.add_argument("--max-states", metavar="N", type=positive)
+    found.add_argument("--max-seconds", metavar="S", type=seconds)
+    found.add_argument("--max-memory", metavar="M", type=memory, help="bytes, or 500M, 4G")
+
+
+def add_matrix(found: Parser) -> None:
+    found.add_argument("scenario", metavar="SCENARIO", nargs="*", help="only these")
+    found.add_argument("--promote", action="store_true", help="write what is found as the goldens")
+    found.add_argument("--all", action="store_true", help="also pairs without expectation or golden")
+    found.add_argument("--jobs", metavar="N", type=positive, help="processes (default: one a core)")
+    add_limits(found)
+
+
+def main(argv: Sequence[str] | None = None, load: Loader | None = None) -> int:
+    """Run a command and return its exit code; nothing but the result goes to stdout."""
+    args = list(sys.argv[1:] if argv is None else argv)
+    try:
+        if args and not args[0].startswith("-") and args[0] not in COMMANDS:
+            raise unknown("command", args[0], COMMANDS)
+        options = parser().parse_args(args)
+        code = COMMANDS[options.command](Context(options, load))
+        sys.stdout.flush()
+        return code
+    except ZonedevError as error:
+        return failed(shorten(str(error)))
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ERROR
+    except KeyboardInterrupt:
+        print("zonedev: interrupted", file=sys.stderr)
+        return UNDETERMINED
+    except Exception as error:
+        if os.environ.get("ZONEDEV_TRACEBACK"):
+            traceback.print_exc()
+        text = shorten(f"{type(error).__name__}: {error}")
+        return failed(f"internal error: {text} (set ZONEDEV_TRACEBACK=1 for the traceback)")
+
+
+def failed(text: str) -> int:
+    """Report an error in one line."""
+    if os.environ.get("ZONEDEV_TRACEBACK") and sys.exc_info()[0] is not None:
+        traceback.print_exc()
+    print(f"zonedev: error: {' '.join(text.split())}", file=sys.stderr)
+    return ERROR

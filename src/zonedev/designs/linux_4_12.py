@@ -1,0 +1,198 @@
+"""v4.12 to v4.17, as in v4.12: text 1 as merged."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from zonedev.designs.linux_5_10 import Linux510
+from zonedev.kernel.page import DevPagemap, Page
+from zonedev.kernel.pgtable import Mm, Task, Vma
+from zonedev.kernel.pmem import PmemDevice
+from zonedev.lang.primitives import (
+    BUG_ON,
+    WARN_ON,
+    atomic_dec_and_test,
+    atomic_inc,
+    atomic_read,
+    down_read,
+    down_write,
+    lock,
+    unlock,
+    up_read,
+    up_write,
+    wait_for_completion,
+)
+from zonedev.lang.runtime import current, free
+
+
+class Linux412(Linux510):
+    """v4.12: one pagemap reference a page, and unbind waits after the pages are gone.
+
+    71389703839e "mm, zone_device: Replace {get, put}_zone_device_page() with a single
+    reference to fix pmem crash" (Dan Williams, text 1).  Between it and v5.10 lies above
+    all 50f44ee7248a "mm/devm_memremap_pages: fix final page put race" (v5.2).
+    """
+
+    name = "linux-4.12"
+    title = "text 1 as merged: waits too late"
+
+    #: On x86, the only architecture with ZONE_DEVICE, natively.
+    TLB_FLUSH_BY_IPI = True
+    #: FOLL_PIN and its bias came with 3faa52c03f44 "mm/gup: track FOLL_PIN pages" (v5.7).
+    PIN_WEIGHT = 1
+
+    # --- put -----------------------------------------------------------------------------------
+
+    def folio_put_refs(k, folio: Page, refs: int) -> None:
+        """put_page(): the last put gives the pagemap's reference back (include/linux/mm.h,
+        mm/swap.c).  Waking at 1 came with v4.17 to v4.20."""
+        if atomic_dec_and_test(folio._refcount):
+            k.put_zone_device_page(folio)
+
+    def get_page(k, page: Page) -> None:
+        """include/linux/mm.h"""
+        BUG_ON(atomic_read(page._refcount) <= 0, "get_page() of a page without references")
+        atomic_inc(page._refcount)
+
+    def gup_put_folio(k, page: Page, flags: int) -> None:
+        """A pin is a plain reference until 3faa52c03f44 (v5.7)."""
+        k.folio_put_refs(page, 1)
+
+    # --- GUP ---------------------------------------------------------------------------------------
+
+    def gup_fast_pte_range(k, mm: Mm, va: int, flags: int) -> Page | None:
+        """x86's own walk: the page is not looked at again, for the IPI of the flush waits
+        until interrupts are on (arch/x86/mm/gup.c, gup_pte_range), until e585513b76f7
+        "x86/mm/gup: Switch GUP to the generic get_user_page_fast() implementation" (v4.13)."""
+        return k.gup_device_page(mm.pte, mm, va, va, flags)
+
+    def gup_device_huge(k, table: Any, mm: Mm, va: int, flags: int) -> Page | None:
+        """__gup_device_huge (arch/x86/mm/gup.c)."""
+        return k.gup_device_page(table, mm, mm.vma_at[va].start, va, flags)
+
+    def gup_device_page(k, table: Any, mm: Mm, at: int, va: int, flags: int) -> Page | None:
+        """The body of gup_pte_range() and of __gup_device_huge() (arch/x86/mm/gup.c)."""
+        entry = table[at]
+        if not k.pte_access_permitted(entry, flags):
+            return None
+        page = k.subpage(mm.vma_at[va], va)
+        pgmap = k.get_dev_pagemap(page.array)
+        if pgmap is None:
+            return None
+        k.get_page(page)
+        k.put_dev_pagemap(pgmap)
+        return page
+
+    def gup_longterm_locked(k, va: int, flags: int) -> Page | None:
+        """__get_user_pages() (mm/gup.c); the pagemap is held inside the walk only."""
+        mm = current().mm
+        vma = mm.vma_at[va]
+        page: Page | None = None
+        down_read(mm.mmap_lock)
+        while vma.linked:
+            page = k.follow_page_mask(vma, va, flags)
+            if page is not None or not k.faultin_page(vma, va, flags):
+                break
+        up_read(mm.mmap_lock)
+        return page
+
+    def follow_page_pte(k, table: Any, mm: Mm, at: int, va: int, flags: int) -> Page | None:
+        """follow_page_pte(), follow_devmap_pmd(), follow_devmap_pud(): under the lock
+        (mm/gup.c, mm/huge_memory.c)."""
+        lock(mm.ptl)
+        page = k.gup_device_page(table, mm, at, va, flags)
+        unlock(mm.ptl)
+        return page
+
+    # --- address spaces ------------------------------------------------------------------------------
+
+    def munmap(k, va: int) -> None:
+        """Holds mmap_sem for writing to the end, until dd2283f2605e "mm: mmap: zap pages
+        with read mmap_sem in munmap" (v4.20)."""
+        mm = current().mm
+        vma = mm.vma_at[va]
+        down_write(mm.mmap_lock)
+        vma.linked = False
+        k.tlb_gather_mmu(mm)
+        k.zap_vma(vma)
+        k.unlink_file_vma(vma)
+        k.tlb_finish_mmu(mm)
+        up_write(mm.mmap_lock)
+
+    def fork(k, child: Task) -> None:
+        """Copies the page tables, since device-dax sets VM_MIXEDMAP until e1fb4a086495
+        "dax: remove VM_MIXEDMAP for fsdax and device dax" (v4.19); takes no reference."""
+        mm = current().mm
+        down_write(mm.mmap_lock)
+        for start in mm.starts:
+            if mm.vma_at[start].linked:
+                k.dup_vma(child.mm.vma_at[start])
+                k.copy_page_range(mm.vma_at[start], child.mm.vma_at[start])
+        up_write(mm.mmap_lock)
+        child.started = True
+
+    def copy_page_range(k, src: Vma, dst: Vma) -> None:
+        """The entries of a devmap VMA, as they are (mm/memory.c, copy_one_pte).  Huge
+        file entries are not copied: the child faults (mm/huge_memory.c, copy_huge_pmd)."""
+        if src.dax.size == "pte":
+            lock(dst.mm.ptl)
+            for va in range(src.start, src.start + src.nr):
+                pte = src.mm.pte[va]
+                dst.mm.pte[va] = pte
+            unlock(dst.mm.ptl)
+
+    # --- fault -----------------------------------------------------------------------------------
+
+    def dax_set_mapping(k, vma: Vma, page: Page) -> None:
+        """Device-dax sets no page->mapping until 2232c6382a45 "device-dax: Enable
+        page_mapping()" (v4.19)."""
+
+    # --- unbind ----------------------------------------------------------------------------------
+
+    def devm_memremap_pages_release(k, pgmap: DevPagemap) -> None:
+        """dax_pmem's devm actions from the pagemap on: kill, put every page and remove
+        them, and only then wait (drivers/dax/pmem.c, kernel/memremap.c), until
+        50f44ee7248a "mm/devm_memremap_pages: fix final page put race" (v5.2)."""
+        k.percpu_ref_kill(pgmap.ref)
+        k.release_pages(pgmap)
+        wait_for_completion(pgmap.ref.done)
+        k.percpu_ref_exit(pgmap.ref)
+
+    def release_pages(k, pgmap: DevPagemap) -> None:
+        """devm_memremap_pages_release(), after which devres frees the pagemap
+        (kernel/memremap.c, drivers/base/devres.c)."""
+        for page in pgmap.pages:
+            k.folio_put_refs(page, 1)
+        k.warn_if_live(pgmap)
+        k.arch_remove_memory(pgmap)
+        pgmap.array.pgmap = None
+        free(pgmap)
+
+    def warn_if_live(k, pgmap: DevPagemap) -> None:
+        """The driver has to have killed the ref before (kernel/memremap.c)."""
+        if WARN_ON(k.percpu_ref_tryget_live(pgmap.ref), "page mapping is still live!"):
+            k.percpu_ref_put(pgmap.ref)
+
+    def free_pagemap(k, pgmap: DevPagemap) -> None:
+        """The ref is the driver's, and goes with its data; the pagemap is gone already."""
+        free(pgmap.ref)
+
+    def unbind_pmem(k, pmem: PmemDevice) -> None:
+        """pmem_release_disk, pmem_freeze_queue, devm_memremap_pages_release,
+        pmem_release_queue (drivers/nvdimm/pmem.c).  The ref is q_usage_counter, and the
+        wait on mq_freeze_wq for its zero stands as the ref's completion."""
+        k.pmem_release_disk(pmem)
+        k.blk_freeze_queue_start(pmem)
+        k.release_pages(pmem.pgmap)
+        k.blk_cleanup_queue(pmem)
+        k.release_pmem_region(pmem)
+        k.free_pagemap(pmem.pgmap)
+
+    def blk_freeze_queue_start(k, pmem: PmemDevice) -> None:
+        """Kill q_usage_counter (block/blk-mq.c)."""
+        k.percpu_ref_kill(pmem.pgmap.ref)
+
+    def blk_cleanup_queue(k, pmem: PmemDevice) -> None:
+        """Wait until nobody uses the queue, and exit its counter (block/blk-core.c)."""
+        wait_for_completion(pmem.pgmap.ref.done)
+        k.percpu_ref_exit(pmem.pgmap.ref)

@@ -1,0 +1,78 @@
+"""v4.5 to v4.11: every reference to a page is one to its pagemap."""
+
+from __future__ import annotations
+
+from zonedev.designs.linux_4_12 import Linux412
+from zonedev.kernel.page import DevPagemap, Page
+from zonedev.kernel.pmem import PmemDevice
+from zonedev.lang.primitives import BUG_ON, atomic_dec_and_test, atomic_inc, atomic_read, wait_for_completion
+from zonedev.lang.runtime import at_setup, free
+
+
+class Linux45(Linux412):
+    """v4.5: get_page() and put_page() count the pagemap as well; unbind waits, then removes.
+
+    5c2c2587b132 "mm, dax, pmem: introduce {get|put}_dev_pagemap() for dax-gup" and
+    3565fce3a659 "mm, x86: get_user_pages() for dax mappings".  Device-dax, which came
+    with v4.7, is that of v4.11.
+    """
+
+    name = "linux-4.5"
+    title = "every page reference holds the pagemap"
+
+    PGMAP_REF_PER_PAGE_REF = True
+
+    @at_setup
+    def pgmap_refs(self, pgmap: DevPagemap) -> int:
+        """None: until 71389703839e (v4.12) the struct pages hold no reference themselves."""
+        return 0
+
+    def memremap_get(self, pgmap: DevPagemap) -> None:
+        """The struct pages take none (kernel/memremap.c)."""
+
+    def hold_pagemap(self, page: Page) -> None:
+        """A pin holds the pagemap."""
+        ref = page.pgmap.ref
+        ref.percpu_count.value = ref.percpu_count.value + 1
+
+    def get_page(k, page: Page) -> None:
+        """get_zone_device_page() after the increment (include/linux/mm.h), until
+        71389703839e (v4.12)."""
+        BUG_ON(atomic_read(page._refcount) <= 0, "get_page() of a page without references")
+        atomic_inc(page._refcount)
+        pgmap = page.pgmap
+        k.percpu_ref_get(pgmap.ref)
+
+    def folio_put_refs(k, folio: Page, refs: int) -> None:
+        """put_zone_device_page() after the decrement (include/linux/mm.h), until
+        71389703839e (v4.12).  The count never falls to zero: the first reference stays."""
+        BUG_ON(atomic_dec_and_test(folio._refcount), "a device page was freed")
+        pgmap = folio.pgmap
+        k.put_dev_pagemap(pgmap)
+
+    def devm_memremap_pages_release(k, pgmap: DevPagemap) -> None:
+        """dax_pmem's devm actions from the pagemap on: kill and wait, then remove
+        (drivers/dax/pmem.c, kernel/memremap.c), until 71389703839e (v4.12)."""
+        k.percpu_ref_kill(pgmap.ref)
+        wait_for_completion(pgmap.ref.done)
+        k.release_pages(pgmap)
+        k.percpu_ref_exit(pgmap.ref)
+
+    def release_pages(k, pgmap: DevPagemap) -> None:
+        """devm_memremap_pages_release(): no page is put (kernel/memremap.c), until
+        71389703839e (v4.12)."""
+        k.warn_if_live(pgmap)
+        k.arch_remove_memory(pgmap)
+        pgmap.array.pgmap = None
+        free(pgmap)
+
+    def unbind_pmem(k, pmem: PmemDevice) -> None:
+        """pmem_release_disk, pmem_release_queue, devm_memremap_pages_release: the queue
+        is frozen and waited for at once, and first (drivers/nvdimm/pmem.c), until
+        71389703839e (v4.12)."""
+        k.pmem_release_disk(pmem)
+        k.blk_freeze_queue_start(pmem)
+        k.blk_cleanup_queue(pmem)
+        k.release_pages(pmem.pgmap)
+        k.release_pmem_region(pmem)
+        k.free_pagemap(pmem.pgmap)

@@ -1,0 +1,119 @@
+"""Orders and mixtures that text 1 argues about, as designs of their own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from zonedev.designs.linux_4_5 import Linux45
+from zonedev.designs.linux_4_12 import Linux412
+from zonedev.kernel.page import DevPagemap, Page
+from zonedev.kernel.pgtable import Mm
+from zonedev.kernel.pmem import PmemDevice
+from zonedev.lang.primitives import atomic_inc_not_zero, wait_for_completion
+from zonedev.lang.runtime import atomic, free
+
+
+class Linux412WaitFirst(Linux412):
+    """v4.12's references with v4.11's order: wait for the completion, then put the pages.
+
+    What 71389703839e moves the wait for: "any waits for the percpu_ref to drop to zero
+    occur *after* devm_memremap_page_release()" (text 1).
+    """
+
+    name = "linux-4.12-wait-first"
+    title = "text 1 without its reordering"
+
+    def devm_memremap_pages_release(k, pgmap: DevPagemap) -> None:
+        """dax_pmem_percpu_kill() still waits (drivers/dax/pmem.c of v4.11)."""
+        k.percpu_ref_kill(pgmap.ref)
+        wait_for_completion(pgmap.ref.done)
+        k.release_pages(pgmap)
+        k.percpu_ref_exit(pgmap.ref)
+
+    def unbind_pmem(k, pmem: PmemDevice) -> None:
+        """pmem_release_queue() still runs first (drivers/nvdimm/pmem.c of v4.11)."""
+        k.pmem_release_disk(pmem)
+        k.blk_freeze_queue_start(pmem)
+        k.blk_cleanup_queue(pmem)
+        k.release_pages(pmem.pgmap)
+        k.release_pmem_region(pmem)
+        k.free_pagemap(pmem.pgmap)
+
+
+class Linux52(Linux412):
+    """v4.12 with 50f44ee7248a: kill, put all, wait, remove.
+
+    50f44ee7248a "mm/devm_memremap_pages: fix final page put race" (Dan Williams, v5.2).
+    """
+
+    name = "linux-5.2"
+    title = "kill, put all, wait, remove"
+
+    def devm_memremap_pages_release(k, pgmap: DevPagemap) -> None:
+        """The wait has moved into devm_memremap_pages_release(), between the puts and the
+        removal (kernel/memremap.c)."""
+        k.percpu_ref_kill(pgmap.ref)
+        k.release_after_wait(pgmap)
+
+    def release_after_wait(k, pgmap: DevPagemap) -> None:
+        """pgmap->kill() has run; put, pgmap->cleanup(), remove (kernel/memremap.c)."""
+        for page in pgmap.pages:
+            k.folio_put_refs(page, 1)
+        wait_for_completion(pgmap.ref.done)
+        k.percpu_ref_exit(pgmap.ref)
+        k.pageunmap_range(pgmap)
+
+    def free_pagemap(k, pgmap: DevPagemap) -> None:
+        """Both are the driver's data (drivers/dax/pmem.c, drivers/nvdimm/pmem.c)."""
+        with atomic("devres frees them one after the other, with nothing in between"):
+            free(pgmap)
+            free(pgmap.ref)
+
+    def unbind_pmem(k, pmem: PmemDevice) -> None:
+        """pmem's cleanup is blk_cleanup_queue() (drivers/nvdimm/pmem.c)."""
+        k.pmem_release_disk(pmem)
+        k.blk_freeze_queue_start(pmem)
+        k.release_after_wait(pmem.pgmap)
+        k.release_pmem_region(pmem)
+        k.free_pagemap(pmem.pgmap)
+
+
+class GenericGup:
+    """GUP-fast of all architectures, which knows no pagemap (mm/gup.c of v4.11)."""
+
+    def gup_fast_pte_range(k, mm: Mm, va: int, flags: int) -> Page | None:
+        """A devmap PTE is special as well, which ends the walk."""
+        return None
+
+    def gup_device_huge(k: Any, table: Any, mm: Mm, va: int, flags: int) -> Page | None:
+        """gup_huge_pmd(): page_cache_add_speculative() takes the page, and not the pagemap
+        that put_page() will put."""
+        start = mm.vma_at[va].start
+        entry = table[start]
+        if not k.pte_access_permitted(entry, flags):
+            return None
+        page = k.subpage(mm.vma_at[va], va)
+        if not atomic_inc_not_zero(page._refcount):
+            return None
+        if table[start] != entry:
+            k.folio_put_refs(page, 1)
+            return None
+        return page  # type: ignore[no-any-return]
+
+
+class Linux411GenericGup(GenericGup, Linux45):
+    """v4.11's references with generic GUP-fast: the crash that text 1 fixes.
+
+    2947ba054a4d "x86/mm/gup: Switch GUP to the generic get_user_page_fast()
+    implementation", which was reverted before v4.12.
+    """
+
+    name = "linux-4.11-generic-gup"
+    title = "v4.11 with generic GUP-fast"
+
+
+class Linux412GenericGup(GenericGup, Linux412):
+    """v4.12's references with generic GUP-fast: what text 1 makes possible."""
+
+    name = "linux-4.12-generic-gup"
+    title = "v4.12 with generic GUP-fast"

@@ -1,0 +1,59 @@
+"""The count ladder of a device-dax page."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from zonedev.kernel import FOLL_LONGTERM, FOLL_WRITE
+from zonedev.lang.primitives import complete, wait_for_completion
+from zonedev.scenarios.base import Scenario, holds
+from zonedev.scenarios.parts import SIZE, Event
+
+class DevdaxRefcounts(Scenario):
+    """One page is mapped, mapped twice, inherited, pinned, unmapped and unpinned; its count is watched.
+
+    Device-dax mappings are shared, and fork() does not copy their page tables: the
+    child's mapping counts from its own first access on.
+    """
+
+    source = "Alistair Popple, device/dax: Properly refcount device dax pages when mapping, 2024-12-17"
+    scope = {"size": SIZE}
+    expected = {
+        name: holds("count = idle + mappings (from v6.15 on) + pins")
+        for name in ("linux-4.5", "linux-4.12", "linux-5.10", "linux-6.1", "linux-6.15", "linux-7.2")
+    }
+
+    def setup(m: Any) -> None:
+        m.dax = m.k.device_dax(pages=1, size=m.scope["size"])
+        m.page = m.dax.pages[0]
+        m.first = m.task("A").mmap(m.dax)
+        m.second = m.task("A").mmap(m.dax)
+        m.task("A").may_fork("child")
+        m.child = m.task("child").task
+        m.touched, m.gone = m.new(Event), m.new(Event)
+
+    def task_A(t: Any, m: Any) -> None:
+        t.observe("idle", m.page)
+        t.touch(m.first)
+        t.observe("mapped", m.page)
+        t.touch(m.second)
+        t.observe("mapped twice", m.page)
+        t.fork(m.child)
+        wait_for_completion(m.touched.happened)
+        pin = t.pin_user_pages(m.first, FOLL_WRITE | FOLL_LONGTERM)
+        t.observe("pinned", m.page)
+        t.munmap(m.first)
+        t.munmap(m.second)
+        wait_for_completion(m.gone.happened)
+        t.observe("unmapped", m.page)
+        t.unpin_user_page(pin)
+        t.observe("unpinned", m.page)
+
+    def task_child(t: Any, m: Any) -> None:
+        t.ret_from_fork()
+        t.observe("forked", m.page)
+        t.touch(m.first)
+        t.observe("touched by child", m.page)
+        complete(m.touched.happened)
+        t.exit()
+        complete(m.gone.happened)

@@ -1,0 +1,30 @@
+"""What several scenarios share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from zonedev.lang.primitives import Completion
+from zonedev.lang.records import Record, embed
+from zonedev.scenarios.base import Scope
+
+SIZE = Scope("pte", meaning="the level at which the device maps", choices=("pte", "pmd", "pud"))
+PAGES = Scope(1, 1, 3, "pages of the device")
+TLB = Scope(
+    "design",
+    meaning="how remote TLBs are flushed: by an IPI, which CPUs with interrupts off hold up, or without",
+    choices=("design", "ipi", "broadcast"),
+)
+
+
+class Event(Record):
+    """Something that one task does and another waits for, outside the kernel."""
+
+    short = "event"
+    happened: Any = embed(Completion)
+
+
+def choose_tlb(m: Any) -> None:
+    """Give the machine the kind of TLB flush that the scope asks for."""
+    if m.scope["tlb"] != "design":
+        m.k.TLB_FLUSH_BY_IPI = m.scope["tlb"] == "ipi"
