@@ -25,20 +25,30 @@ OWN = tuple(f"{PACKAGE}{os.sep}{part}" for part in (f"lang{os.sep}", f"explore{o
 class Stepper(Scheduler):
     """A scheduler that keeps, for each step, what it wrote.
 
-    `ignored` are the rules that the run does not check.
+    `ignored` are the rules that the run does not check; `keep` is how many steps `trace`
+    remembers, None for all.
     """
 
-    def __init__(self, ignored: frozenset[str] = frozenset()) -> None:
+    def __init__(self, ignored: frozenset[str] = frozenset(), keep: int | None = None) -> None:
         super().__init__()
+        self.keep, self.taken = keep, 0
         self.ignored = ignored
         self.tasks: list[Any] = []
         self.actors: list[bool] = []
+        self.calls: list[str] = []
         self.programs: list[str] = []  # the name of each task's outermost function
         self.trace: list[TraceStep] = []
         self._written: dict[tuple[int, str], tuple[Record, Field, Any]] = {}
 
-    def spawn(self, task: Any, program: Callable[[], Any], name: str = "", *, actor: bool = False) -> None:
-        """Start `program`, whose outermost function is called `name`, up to its first step."""
+    def spawn(
+        self, task: Any, program: Callable[[], Any], name: str = "", *, actor: bool = False, call: str = ""
+    ) -> None:
+        """Start `program`, whose outermost function is called `name`, up to its first step.
+
+        Its steps are in the statements of that function, or for an actor in all of it, or
+        where `call` is given in that.
+        """
+        self.calls.append(call or (name if actor else ""))
         self.tasks.append(task)
         self.actors.append(actor)
         self.programs.append(name)
@@ -115,20 +125,23 @@ class Stepper(Scheduler):
         try:
             super().step(number, choice)
         finally:
+            self.taken += 1
             self.trace.append(self._traced(number, waiting, choice))
+            if self.keep is not None and len(self.trace) > 2 * self.keep:
+                del self.trace[: -self.keep]
 
     def _traced(self, number: int, waiting: Waiting, choice: int) -> TraceStep:
         where = waiting.where
         stack = kernel_stack(waiting)
         return TraceStep(
-            n=len(self.trace) + 1,
+            n=self.taken,
             task=repr(self.tasks[number]),
             function=where.function,
             calls=tuple(w.function for w in stack),
             source=source_of(where),
             text=statement_text(where),
             changes=tuple(self.changes()),
-            call=self.programs[number] if self.actors[number] else call_text(stack, self.programs[number]),
+            call=self.calls[number] or call_text(stack, self.programs[number]),
             choice=choice,
         )
 

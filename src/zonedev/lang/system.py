@@ -44,6 +44,11 @@ class Monitor:
     check: Callable[..., None]
     after: str | None = None  # the function; None: when all tasks have finished
 
+    def __call__(self, k: Any, known: Mapping[str, Any]) -> None:
+        """Run the check on what it asks for of the arguments and the result."""
+        names = self.check.__code__.co_varnames[1 : self.check.__code__.co_argcount]
+        self.check(k, **{n: known[n] for n in names if n in known})
+
 
 @dataclass
 class Program:
@@ -168,7 +173,7 @@ class System:
                 for monitor in self.monitors:
                     if monitor.after == name:
                         with ghost():
-                            monitor.check(self.k, result=result, **bound)
+                            monitor(self.k, {**bound, "result": result})
             return result
 
         return watched

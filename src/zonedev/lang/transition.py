@@ -70,17 +70,21 @@ class TransitionSystem:
 
     def initial(self) -> tuple[int, ...]:
         """The state after set-up, with every task before its first step."""
+        groups = {(g.cls, g.path): g for g in self.system.groups()}
+        shared = {
+            key: [self.system.encode(g.kind, g.peek(i)) for i in range(g.size)] for key, g in groups.items()
+        }
         words = [0] * self.words
-        for group in self.system.groups():
-            for index, slot in enumerate(self.slots.get((group.cls, group.path), ())):
-                put(words, slot, self.system.encode(group.kind, group.peek(index)))
         for task in self.tasks:
             values: dict[str, int] = {}
-            target = run_entry(task.entry, values)
+            target = run_entry(task.entry, values, shared)
             put(words, task.pc, target)
             if target:
                 for name in task.steps[target - 1].live:
                     put(words, task.locals[name], values.get(name, 0))
+        for key, slots in self.slots.items():
+            for slot, value in zip(slots, shared[key], strict=True):
+                put(words, slot, value)
         return tuple(words)
 
     def pcs(self, state: tuple[int, ...]) -> list[int]:
@@ -103,15 +107,27 @@ def get(state: tuple[int, ...], slot: Slot) -> int:
     return (state[slot.word] >> slot.shift & slot.mask) + slot.low
 
 
-def run_entry(body: list[Effect], values: dict[str, int]) -> int:
-    """Carry out what a task does before its first step; it cannot touch the state."""
+def run_entry(
+    body: list[Effect], values: dict[str, int], shared: dict[tuple[str, str], list[int]]
+) -> int:
+    """Carry out what a task does before its first step: it can touch what is its own."""
+
+    def known(e: Expr) -> int:
+        def leaf(x: Expr) -> Expr:
+            if x[0] == "v":
+                return ir.const(values[x[1]])
+            return ir.const(shared[x[1].cls, x[1].path][x[2][1]])
+
+        result: int = ir.rewrite(e, leaf)[1]
+        return result
+
     for effect in body:
         if effect[0] == "let":
-            e = ir.rewrite(effect[2], lambda x: ir.const(values[x[1]]))
-            values[effect[1]] = e[1]
+            values[effect[1]] = known(effect[2])
+        elif effect[0] == "store":
+            shared[effect[1].cls, effect[1].path][known(effect[2])] = known(effect[3])
         elif effect[0] == "if":
-            e = ir.rewrite(effect[1], lambda x: ir.const(values[x[1]]))
-            target = run_entry(effect[2] if e[1] else effect[3], values)
+            target = run_entry(effect[2] if known(effect[1]) else effect[3], values, shared)
             if target >= 0:
                 return target
         elif effect[0] == "goto":
@@ -272,6 +288,7 @@ class Region:
 
 def bodies(tasks: Iterable[TaskCode]) -> Iterator[list[Effect]]:
     for task in tasks:
+        yield task.entry
         for step in task.steps:
             yield step.body
 
@@ -308,6 +325,7 @@ def freeze(
                     del frozen[key]
                     changed = True
     for task in tasks:
+        task.entry = [e for e in (thaw(e, frozen) for e in task.entry) if e is not None]
         for step in task.steps:
             step.body = [e for e in (thaw(e, frozen) for e in step.body) if e is not None]
             if step.lost is not None:

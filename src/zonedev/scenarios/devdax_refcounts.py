@@ -30,7 +30,7 @@ class DevdaxRefcounts(Scenario):
         m.second = m.task("A").mmap(m.dax)
         m.task("A").may_fork("child")
         m.child = m.task("child").task
-        m.touched, m.gone = m.new(Event), m.new(Event)
+        m.touched, m.pinned, m.gone = m.new(Event), m.new(Event), m.new(Event)
 
     def task_A(t: Any, m: Any) -> None:
         t.observe("idle", m.page)
@@ -42,6 +42,7 @@ class DevdaxRefcounts(Scenario):
         wait_for_completion(m.touched.happened)
         pin = t.pin_user_pages(m.first, FOLL_WRITE | FOLL_LONGTERM)
         t.observe("pinned", m.page)
+        complete(m.pinned.happened)
         t.munmap(m.first)
         t.munmap(m.second)
         wait_for_completion(m.gone.happened)
@@ -55,5 +56,6 @@ class DevdaxRefcounts(Scenario):
         t.touch(m.first)
         t.observe("touched by child", m.page)
         complete(m.touched.happened)
+        wait_for_completion(m.pinned.happened)
         t.exit()
         complete(m.gone.happened)

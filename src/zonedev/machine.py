@@ -1,0 +1,345 @@
+"""The machine by hand: the specification as something to drive from a prompt, a notebook or a test.
+
+    m = zonedev.Machine("linux-7.2")
+    dax = m.device_dax(pages=2)
+    a = m.task("A")
+    va = a.mmap(dax)
+    a.touch(va)
+    job = m.task("B").unbind(dax)
+    job.blocked_on
+
+A call runs until it returns, raises or blocks.  One that blocks gives a pending `Job`, which
+goes on as far as it can whenever something else has happened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from zonedev.explore.replay import blocked_text, check_at_rest
+from zonedev.explore.stepper import Stepper, kernel_stack
+from zonedev.explore.trace import TraceStep, source_of
+from zonedev.lang.errors import RuleBroken, ZonedevError
+from zonedev.lang.records import Array, Field, Packed, Record
+from zonedev.lang.runtime import Runtime
+from zonedev.lang.system import Specification, System, show
+
+#: Steps after which a call that neither returns nor blocks is given up.
+MAX_STEPS = 100_000
+
+
+class Job:
+    """A call that is on its way: pending until it has returned or raised."""
+
+    def __init__(self, machine: Machine, number: int, text: str) -> None:
+        self._machine, self._number, self._text = machine, number, text
+        self._error: BaseException | None = None
+
+    @property
+    def done(self) -> bool:
+        """Whether the call has returned or raised."""
+        return self._error is not None or self._machine._stepper.waiting[self._number] is None
+
+    def result(self) -> Any:
+        """What the call returned; raises what it raised, or ZonedevError while it is pending."""
+        if self._error is not None:
+            raise self._error
+        if not self.done:
+            raise ZonedevError(f"{self._text} is pending: it waits in {self.blocked_on}")
+        return self._machine._stepper.result[self._number]
+
+    @property
+    def blocked_on(self) -> str | None:
+        """Where the call waits: function (file:line): statement; None once it is done."""
+        return None if self.done else blocked_text(self._machine._stepper, self._number)
+
+    @property
+    def stack(self) -> list[str]:
+        """The kernel functions that the call is in, outermost first, as "function (file:line)"."""
+        waiting = self._machine._stepper.waiting[self._number]
+        if self.done or waiting is None:
+            return []
+        return [f"{w.function} ({source_of(w)})" for w in kernel_stack(waiting)]
+
+    def __repr__(self) -> str:
+        if self._error is not None:
+            return f"<{self._text}: raised {self._error}>"
+        return f"<{self._text}: {'done' if self.done else f'waits in {self.blocked_on}'}>"
+
+
+class View:
+    """What a record holds at the moment, and which locations refer to it."""
+
+    def __init__(self, record: Record, held_by: list[str]) -> None:
+        self.name = repr(record)
+        self.values = dict(fields_of(record))
+        self.held_by = held_by
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self.values[name]
+        except KeyError:
+            raise AttributeError(f"{self.name} has no {name}") from None
+
+    def __repr__(self) -> str:
+        values = ", ".join(f"{n}={show(v)}" for n, v in self.values.items())
+        return f"<{self.name}: {values}; held by {', '.join(self.held_by) or 'nobody'}>"
+
+
+class TaskByHand:
+    """A task whose system calls are made one by one: ``a.mmap(dax)``."""
+
+    def __init__(self, machine: Machine, task: Any) -> None:
+        self._machine, self.task = machine, task
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        method = self._machine._method(name)
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            plain = [a.task if isinstance(a, TaskByHand) else a for a in args]
+            return self._machine._call(self.task, method, plain, kwargs)
+
+        return call
+
+    def __repr__(self) -> str:
+        return f"<task {self.task!r}>"
+
+
+class Machine:
+    """A system of one design that takes calls one at a time, watched by the rules.
+
+    `design` is a name, FILE.py:CLASS, or a class.  `rules` are the rules that watch (all, by
+    default); the one that breaks is raised as RuleBroken, to whoever made the call.  `keep`
+    is the number of steps that `trace()` remembers.
+    """
+
+    def __init__(
+        self,
+        design: str | type[Specification],
+        *,
+        rules: Any = None,
+        keep: int = 10_000,
+        at_rest: bool = True,
+    ) -> None:
+        if rules is None:
+            from zonedev.rules import RULES as rules  # noqa: N811
+        if isinstance(design, str):
+            from zonedev.catalogue import load
+
+            design = load().design(design)
+        monitors = tuple(m for rule in rules.values() for m in rule.monitors)
+        self._setup_runtime = Runtime()
+        self._stepper = Stepper(keep=keep)
+        self._at_rest = at_rest
+        self._jobs: list[Job] = []
+        self._actors: dict[tuple[Any, ...], int] = {}
+        self.system = System(design, {}, monitors)
+        self.k = self.system.k
+
+    # --- set-up -------------------------------------------------------------------------------
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        """A set-up function of the kernel, such as ``m.device_dax``; it runs at once."""
+        if name.startswith("_"):
+            raise AttributeError(name)
+        method = self._method(name)
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            self.system.runtime = self._setup_runtime
+            with self.system.running_as(None):
+                return method(*args, **kwargs)
+
+        return call
+
+    def task(self, name: str) -> TaskByHand:
+        """The task called `name`, created on first use."""
+        self.system.runtime = self._setup_runtime
+        return TaskByHand(self, self.system.task(name).task)
+
+    def _method(self, name: str) -> Callable[..., Any]:
+        method = getattr(self.k, name, None)
+        if not callable(method):
+            from zonedev.catalogue import unknown
+
+            known = [n for n in dir(type(self.k)) if not n.startswith("_")]
+            raise AttributeError(str(unknown(f"function of {type(self.k).__name__}", name, known)))
+        found: Callable[..., Any] = method
+        return found
+
+    # --- looking ------------------------------------------------------------------------------
+
+    def page(self, page: Any, task: TaskByHand | str | None = None) -> View:
+        """The counts and pointers of a page, and what refers to it.
+
+        `page` is a record, or a VA: of `task`, or where that is not given of the one task
+        that maps it.
+        """
+        record = page if isinstance(page, Record) else self._page_at(page, task)
+        return View(record, list(self._holders(record)))
+
+    def _page_at(self, va: Any, task: TaskByHand | str | None) -> Record:
+        lookup = getattr(self.k, "page_at", None)
+        if lookup is None:
+            raise ZonedevError(f"{type(self.k).__name__} has no page_at(task, va): give page() a record")
+        if task is None:
+            chosen = list(self.system.tasks)
+        else:
+            chosen = [task.task if isinstance(task, TaskByHand) else self.system.task(task).task]
+        with self._quietly():
+            found = {id(p): p for p in (lookup(t, va) for t in chosen) if p is not None}
+        if len(found) != 1:
+            what = "no page is" if not found else "several pages are"
+            raise ZonedevError(f"{what} mapped at VA {va}: name a task that has touched it")
+        record: Record = next(iter(found.values()))
+        return record
+
+    def _quietly(self) -> Any:
+        self.system.runtime = self._setup_runtime
+        return self.system.running_as(None)
+
+    def _holders(self, wanted: Record) -> Iterator[str]:
+        """The locations whose value is, or contains, a pointer to `wanted`."""
+        for records in self.system.records.values():
+            for record in records:
+                for label, value in locations_of(record):
+                    if refers(value, wanted):
+                        yield label
+
+    def pending(self) -> list[Job]:
+        """The calls that wait for something."""
+        return [j for j in self._jobs if not j.done]
+
+    def trace(self) -> list[TraceStep]:
+        """The steps so far, as in any other trace."""
+        return list(self._stepper.trace)
+
+    # --- running ------------------------------------------------------------------------------
+
+    def _call(self, task: Any, method: Callable[..., Any], args: list[Any], kwargs: dict[str, Any]) -> Any:
+        """Run a system call as far as it goes, and then whatever else can go on."""
+        for job in self.pending():
+            if self._stepper.tasks[job._number] is task:
+                raise ZonedevError(f"task {task!r} is in a call that waits: {job!r}")
+        name = getattr(method, "__name__", "call")
+        if name == "watched":  # a rule hangs on its return
+            name = next(n for n in dir(type(self.k)) if getattr(self.k, n, None) is method)
+        shown = ", ".join([*map(repr, args), *(f"{k}={v!r}" for k, v in kwargs.items())])
+        self.system.runtime = self._stepper
+        number = len(self._stepper.tasks)
+        job = Job(self, number, f"{task!r}.{name}({shown})")
+        self._stepper.spawn(task, lambda: method(*args, **kwargs), call=f"{name}({shown})")
+        self._jobs.append(job)
+        try:
+            self._settle(job)
+        finally:
+            self._jobs = self.pending()
+        if job.done:
+            return job.result()
+        return job
+
+    def _settle(self, first: Job) -> None:
+        """Let `first` go as far as it can, then the others, until nobody moves."""
+        self._run_actors()
+        moved = True
+        while moved:
+            moved = False
+            for job in [first, *(j for j in self._jobs if j is not first)]:
+                while self._advance(job):
+                    moved = True
+        if self._at_rest and not self.pending():
+            check_at_rest(self.system, self._stepper.ignored)
+
+    def _advance(self, job: Job) -> bool:
+        """One step of a job, and what the actors make of it; false where it cannot move."""
+        if job.done or not self._stepper.ready(job._number):
+            return False
+        self._count(job)
+        try:
+            self._stepper.step(job._number)
+        except RuleBroken as broken:
+            job._error = broken
+            raise
+        except Exception as error:
+            job._error = error
+        self._run_actors()
+        return True
+
+    def _count(self, job: Job) -> None:
+        job_steps = getattr(job, "_steps", 0) + 1
+        job._steps = job_steps  # type: ignore[attr-defined]
+        if job_steps > MAX_STEPS:
+            raise ZonedevError(f"{job!r} neither returns nor blocks: it took {MAX_STEPS} steps")
+
+    def _run_actors(self) -> None:
+        """Start the actors that are new, and run all of them until none can move."""
+        self._start_actors()
+        moved = True
+        while moved:
+            moved = False
+            for number in self._actors.values():
+                while self._stepper.ready(number):
+                    self._stepper.step(number)
+                    moved = True
+
+    def _start_actors(self) -> None:
+        for name, function, args in self.k.actors():
+            key = (name, function.__name__, *map(id, args))
+            if key not in self._actors:
+                self.system.runtime = self._setup_runtime
+                task = self.system.task(name).task
+                self.system.runtime = self._stepper
+                self._actors[key] = len(self._stepper.tasks)
+                self._stepper.spawn(
+                    task, lambda f=function, a=args: f(*a), function.__name__, actor=True  # type: ignore[misc]
+                )
+
+    def close(self) -> None:
+        """End the threads of pending calls."""
+        self._stepper.close()
+
+    def __enter__(self) -> Machine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def fields_of(record: Record) -> Iterator[tuple[str, Any]]:
+    """The fields of a record by name; counters and other one-field structures by their value."""
+    for field in record._fields.values():
+        value = record._values[field.name]
+        if field.embed is not None:
+            inner = dict(fields_of(value))
+            if set(inner) == {"value"}:
+                yield field.name, inner["value"]
+            else:
+                yield from ((f"{field.name}.{n}", v) for n, v in inner.items())
+        elif not isinstance(value, Array):
+            yield field.name, value
+
+
+def locations_of(record: Record) -> Iterator[tuple[str, Any]]:
+    """The shared locations of a record that do not hold their default, with their labels."""
+    for field in record._fields.values():
+        value = record._values[field.name]
+        if field.embed is not None:
+            yield from locations_of(value)
+        elif isinstance(value, Array):
+            label = record._label(field.name)
+            yield from ((f"{label}[{i}]", value.peek(i)) for i in value.touched())
+        elif is_shared(field):
+            yield record._label(field.name), value
+
+
+def is_shared(field: Field) -> bool:
+    return field.kind is not None
+
+
+def refers(value: Any, wanted: Record) -> bool:
+    """Whether a value is a pointer to `wanted` or a packed word that has one."""
+    if isinstance(value, Packed):
+        return any(getattr(value, n) is wanted for n in value._members)
+    return value is wanted
