@@ -35,6 +35,7 @@ class Job:
     def __init__(self, machine: Machine, number: int, text: str) -> None:
         self._machine, self._number, self._text = machine, number, text
         self._error: BaseException | None = None
+        self._steps = 0
 
     @property
     def done(self) -> bool:
@@ -100,7 +101,7 @@ class TaskByHand:
 
         def call(*args: Any, **kwargs: Any) -> Any:
             plain = [a.task if isinstance(a, TaskByHand) else a for a in args]
-            return self._machine._call(self.task, method, plain, kwargs)
+            return self._machine._call(self.task, name, method, plain, kwargs)
 
         return call
 
@@ -218,14 +219,13 @@ class Machine:
 
     # --- running ------------------------------------------------------------------------------
 
-    def _call(self, task: Any, method: Callable[..., Any], args: list[Any], kwargs: dict[str, Any]) -> Any:
+    def _call(
+        self, task: Any, name: str, method: Callable[..., Any], args: list[Any], kwargs: dict[str, Any]
+    ) -> Any:
         """Run a system call as far as it goes, and then whatever else can go on."""
         for job in self.pending():
             if self._stepper.tasks[job._number] is task:
                 raise ZonedevError(f"task {task!r} is in a call that waits: {job!r}")
-        name = getattr(method, "__name__", "call")
-        if name == "watched":  # a rule hangs on its return
-            name = next(n for n in dir(type(self.k)) if getattr(self.k, n, None) is method)
         shown = ", ".join([*map(repr, args), *(f"{k}={v!r}" for k, v in kwargs.items())])
         self.system.runtime = self._stepper
         number = len(self._stepper.tasks)
@@ -268,9 +268,8 @@ class Machine:
         return True
 
     def _count(self, job: Job) -> None:
-        job_steps = getattr(job, "_steps", 0) + 1
-        job._steps = job_steps  # type: ignore[attr-defined]
-        if job_steps > MAX_STEPS:
+        job._steps += 1
+        if job._steps > MAX_STEPS:
             raise ZonedevError(f"{job!r} neither returns nor blocks: it took {MAX_STEPS} steps")
 
     def _run_actors(self) -> None:

@@ -8,13 +8,17 @@ A worker's states lie in a row each, in the order in which they were found.  Its
 is open-addressed: a slot is zero, or the upper half of a state's hash followed by the
 number of the state plus one.  The home of a state is the top of its hash, so that a
 table grows without a look at the states.
+
+The global number of a state is its number times the workers, plus its worker.  With
+each state the greatest such number among its successors is kept: following it leads
+to an end from nearly every state that can finish (see native_back).
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from zonedev.explore.native_memory import call, kernel, load, prefetch, store
+from zonedev.explore.native_memory import call, kernel, load, load32, prefetch, store, store32
 
 # The columns of ctx.
 ROWS, CAPACITY, COUNT = 0, 1, 2  # address of the states, rows allocated, rows in use
@@ -22,7 +26,8 @@ TABLE, BITS, LIMIT = 3, 4, 5  # address and log2 size of the table; states it ma
 TRANSITIONS, ENDS, BROKEN, FAULTED = 6, 7, 8, 9  # counted since the exploration began
 WRONG, WRONGS = 10, 11  # address of (state, ending) pairs, and how many there are
 SCRATCH, BOXES, BOX = 12, 13, 14  # a batch; boxes for the states of other workers; rows of a box
-FIELDS = 15
+CHILDREN = 15  # address of 32 bits a state: a successor's global number plus one, or 0
+FIELDS = 16
 
 BATCH = 192  # successors that are looked up together
 LOW = 0xFFFFFFFF
@@ -80,28 +85,40 @@ def peek(table: int, bits: int, rows: int, size: int, h: int) -> None:
 
 @kernel
 def settle(shape: Any, ctx: Any, me: int, batch: int, n: int) -> None:
-    """Enter `n` states that are not known yet; `batch` lists their addresses and hashes."""
+    """Enter those of `n` states that are not known yet.
+
+    `batch` lists their addresses and hashes, and where to put their global number plus
+    one if it is greater than what stands there.
+    """
     size = 8 * len(shape)
     rows, table, bits, count = ctx[me, ROWS], ctx[me, TABLE], ctx[me, BITS], ctx[me, COUNT]
     mask = (1 << bits) - 1
     for j in range(n):
-        peek(table, bits, rows, size, load(batch + 16 * j + 8))
+        peek(table, bits, rows, size, load(batch + 24 * j + 8))
     for j in range(n):
-        row, h = load(batch + 16 * j), load(batch + 16 * j + 8)
+        row, h, note = load(batch + 24 * j), load(batch + 24 * j + 8), load(batch + 24 * j + 16)
         at = (h >> (64 - bits)) & mask
         while True:
             slot = load(table + 8 * at)
             if slot == 0:
-                new = rows + count * size
-                for i in range(len(shape)):
-                    store(new + 8 * i, load(row + 8 * i))
+                copy(shape, rows + count * size, row)
                 count += 1
-                store(table + 8 * at, (h & HIGH) | count)
+                slot = (h & HIGH) | count
+                store(table + 8 * at, slot)
                 break
             if (slot ^ h) & HIGH == 0 and same(shape, rows + ((slot & LOW) - 1) * size, row):
                 break
             at = (at + 1) & mask
+        number = ((slot & LOW) - 1) * ctx.shape[0] + me + 1
+        if number > load32(note):
+            store32(note, number)
     ctx[me, COUNT] = count
+
+
+@kernel
+def copy(shape: Any, to: int, row: int) -> None:
+    for i in range(len(shape)):
+        store(to + 8 * i, load(row + 8 * i))
 
 
 @kernel
@@ -133,7 +150,7 @@ def advance(shape: Any, ctx: Any, fills: Any, me: int, code: Any, first: int, en
     rows, table, bits = ctx[me, ROWS], ctx[me, TABLE], ctx[me, BITS]
     mask = (1 << bits) - 1
     batch = ctx[me, SCRATCH]
-    records = batch + 16 * room
+    records = batch + 24 * room
     transitions = ends = broken = 0
     at = first
     while at < end and has_room(ctx, me, room) and boxes_have_room(fills, me, ctx[me, BOX] - room):
@@ -156,12 +173,13 @@ def advance(shape: Any, ctx: Any, fills: Any, me: int, code: Any, first: int, en
                     h = hash_of(shape, out)
                     owner = owner_of(h, workers)
                     if owner == me:
-                        store(batch + 16 * n, out)
-                        store(batch + 16 * n + 8, h)
+                        store(batch + 24 * n, out)
+                        store(batch + 24 * n + 8, h)
+                        store(batch + 24 * n + 16, ctx[me, CHILDREN] + 4 * at)
                         n += 1
                         prefetch(table + 8 * ((h >> (64 - bits)) & mask))
                     else:
-                        post(shape, ctx, fills, me, owner, out)
+                        post(shape, ctx, fills, me, owner, out, at)
                 out += stride
             at += 1
         settle(shape, ctx, me, batch, n)
@@ -184,11 +202,11 @@ def note_stuck(ctx: Any, me: int, stuck: int, row: int, at: int) -> None:
 
 
 @kernel
-def post(shape: Any, ctx: Any, fills: Any, me: int, owner: int, row: int) -> None:
-    """Put a state into the box of the worker that keeps it."""
-    entry = ctx[me, BOXES] + (owner * ctx[me, BOX] + fills[me, owner]) * 8 * len(shape)
-    for i in range(len(shape)):
-        store(entry + 8 * i, load(row + 8 * i))
+def post(shape: Any, ctx: Any, fills: Any, me: int, owner: int, row: int, source: int) -> None:
+    """Put a successor of the state `source` into the box of the worker that keeps it."""
+    entry = ctx[me, BOXES] + (owner * ctx[me, BOX] + fills[me, owner]) * 8 * (len(shape) + 1)
+    copy(shape, entry, row)
+    store(entry + 8 * len(shape), source)
     fills[me, owner] += 1
 
 
@@ -196,10 +214,11 @@ def post(shape: Any, ctx: Any, fills: Any, me: int, owner: int, row: int) -> Non
 def absorb(shape: Any, ctx: Any, me: int, source: int, first: int, n: int) -> int:
     """Enter the states that worker `source` has posted, from number `first` on, up to `n`.
 
-    Returns how far it came; it stops early where the table or the rows are full.
+    The answer is left in the upper half of each entry's last word.  Returns how far it
+    came; it stops early where the table or the rows are full.
     """
     size = 8 * len(shape)
-    box = ctx[source, BOXES] + me * ctx[source, BOX] * size
+    box = ctx[source, BOXES] + me * ctx[source, BOX] * (size + 8)
     table, bits = ctx[me, TABLE], ctx[me, BITS]
     mask = (1 << bits) - 1
     batch = ctx[me, SCRATCH]
@@ -207,12 +226,29 @@ def absorb(shape: Any, ctx: Any, me: int, source: int, first: int, n: int) -> in
     while at < n and has_room(ctx, me, BATCH):
         begin, at = at, min(n, at + BATCH)
         for j in range(begin, at):
-            h = hash_of(shape, box + j * size)
-            store(batch + 16 * (j - begin), box + j * size)
-            store(batch + 16 * (j - begin) + 8, h)
+            row = box + j * (size + 8)
+            h = hash_of(shape, row)
+            entry = batch + 24 * (j - begin)
+            store(entry, row)
+            store(entry + 8, h)
+            store(entry + 16, row + size + 4)
             prefetch(table + 8 * ((h >> (64 - bits)) & mask))
         settle(shape, ctx, me, batch, at - begin)
     return at
+
+
+@kernel
+def hear(shape: Any, ctx: Any, fills: Any, me: int) -> None:
+    """Read the answers to what the worker has posted, and empty its boxes."""
+    size = 8 * (len(shape) + 1)
+    for owner in range(fills.shape[1]):
+        box = ctx[me, BOXES] + owner * ctx[me, BOX] * size
+        for j in range(fills[me, owner]):
+            word = load(box + j * size + size - 8)
+            note = ctx[me, CHILDREN] + 4 * (word & LOW)
+            if (word >> 32) & LOW > load32(note):
+                store32(note, word >> 32)
+        fills[me, owner] = 0
 
 
 @kernel
@@ -226,12 +262,3 @@ def rehash(old: int, size: int, new: int, bits: int) -> None:
             while load(new + 8 * at) != 0:
                 at = (at + 1) & mask
             store(new + 8 * at, slot)
-
-
-@kernel
-def locate(shape: Any, ctx: Any, row: int) -> int:
-    """The worker and the number of a known state, as worker << 32 | number; or -1."""
-    h = hash_of(shape, row)
-    owner = owner_of(h, ctx.shape[0])
-    number = find(shape, ctx[owner, TABLE], ctx[owner, BITS], ctx[owner, ROWS], row, h)
-    return -1 if number < 0 else owner << 32 | number

@@ -16,29 +16,63 @@ from numba.extending import intrinsic
 I64 = ir.IntType(64)
 
 
-def pointer(builder: Any, address: Any) -> Any:
-    return builder.inttoptr(address, I64.as_pointer())
+def reading(bits: int) -> Any:
+    """The code of a load of `bits` bits, extended by zeros."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        kind = ir.IntType(bits)
+        value = builder.load(builder.inttoptr(args[0], kind.as_pointer()), align=bits // 8)
+        return value if bits == 64 else builder.zext(value, I64)
+
+    return codegen
+
+
+def writing(bits: int) -> Any:
+    """The code of a store of the lower `bits` bits."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        kind = ir.IntType(bits)
+        value = args[1] if bits == 64 else builder.trunc(args[1], kind)
+        builder.store(value, builder.inttoptr(args[0], kind.as_pointer()), align=bits // 8)
+        return context.get_dummy_value()
+
+    return codegen
 
 
 @intrinsic
 def load(typingctx: Any, address: Any) -> Any:
     """The word at `address`."""
+    return types.int64(types.int64), reading(64)
 
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.load(pointer(builder, args[0]), align=8)
 
-    return types.int64(types.int64), codegen
+@intrinsic
+def load32(typingctx: Any, address: Any) -> Any:
+    """The 32 bits at `address`."""
+    return types.int64(types.int64), reading(32)
+
+
+@intrinsic
+def load8(typingctx: Any, address: Any) -> Any:
+    """The byte at `address`."""
+    return types.int64(types.int64), reading(8)
 
 
 @intrinsic
 def store(typingctx: Any, address: Any, value: Any) -> Any:
     """Write a word to `address`."""
+    return types.void(types.int64, types.int64), writing(64)
 
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        builder.store(args[1], pointer(builder, args[0]), align=8)
-        return context.get_dummy_value()
 
-    return types.void(types.int64, types.int64), codegen
+@intrinsic
+def store32(typingctx: Any, address: Any, value: Any) -> Any:
+    """Write 32 bits to `address`."""
+    return types.void(types.int64, types.int64), writing(32)
+
+
+@intrinsic
+def store8(typingctx: Any, address: Any, value: Any) -> Any:
+    """Write a byte to `address`."""
+    return types.void(types.int64, types.int64), writing(8)
 
 
 @intrinsic
@@ -70,4 +104,3 @@ def call(typingctx: Any, function: Any, a: Any, b: Any) -> Any:
 
 
 kernel = njit(cache=True, nogil=True, error_model="numpy")
-part = njit(cache=True, nogil=True, error_model="numpy", inline="never")

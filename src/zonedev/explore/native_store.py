@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import mmap
 from typing import Any
 
 import numpy as np
@@ -11,38 +13,89 @@ from zonedev.explore import native_kernels as k
 Words = np.ndarray[Any, np.dtype[np.int64]]
 
 FIRST_ROWS = 1 << 12
-FULL = 0.65  # of a table's slots are used before it grows
-MOST_STATES = (1 << 32) - (1 << 20)  # of one worker: numbers in slots have 32 bits
+FIRST_BITS = 13
+FULL = 0.6  # of a table's slots are used before it grows
+MOST_STATES = (1 << 32) - (1 << 20)  # global numbers have 32 bits
 CHUNK = 1 << 14  # states that a kernel expands before Python looks around
+HUGE = 1 << 21  # from this size on, huge pages are asked for
 
 
 class TooMany(Exception):  # noqa: N818  (a limit, not an error)
-    """A worker has more states than its table can number."""
+    """There are more states than the tables can number."""
+
+
+class Region:
+    """A zeroed piece of memory that grows, where the system can, without being copied."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.map = private_map(size)
+        self.advise()
+
+    def advise(self) -> None:
+        if self.size >= HUGE and hasattr(mmap, "MADV_HUGEPAGE"):
+            try:
+                self.map.madvise(mmap.MADV_HUGEPAGE)
+            except OSError:  # the kernel was built without them
+                pass
+
+    @property
+    def address(self) -> int:
+        return ctypes.addressof(ctypes.c_char.from_buffer(self.map))
+
+    def grow(self, size: int) -> None:
+        """Extend to `size` bytes; the new ones are zero.  MemoryError where there are none."""
+        try:
+            self.map.resize(size)
+        except (OSError, SystemError, ValueError):
+            bigger = private_map(size)
+            bigger[: self.size] = self.map[:]
+            self.map = bigger
+        self.size = size
+        self.advise()
+
+
+def private_map(size: int) -> mmap.mmap:
+    try:
+        if hasattr(mmap, "MAP_PRIVATE"):
+            return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        return mmap.mmap(-1, size)
+    except OSError as error:
+        raise MemoryError from error
 
 
 class Store:
-    """The arrays that `ctx` (see native_kernels) points to, one entry a worker."""
+    """The memory that `ctx` (see native_kernels) points to, one entry a worker."""
 
     def __init__(self, workers: int, words: int, most: int, box: int) -> None:
-        self.words = words
+        self.words, self.workers = words, workers
         self.ctx = np.zeros((workers, k.FIELDS), np.int64)
         self.fills = np.zeros((workers, workers), np.int64)
-        room = k.BATCH + most
-        self.rows: list[Words] = []
-        self.tables: list[Words] = []
+        self.room = k.BATCH + most
+        self.rows = [Region(8 * words * FIRST_ROWS) for _ in range(workers)]
+        self.children = [Region(4 * FIRST_ROWS) for _ in range(workers)]
+        self.tables = [Region(8 << FIRST_BITS) for _ in range(workers)]
         self.fixed: list[tuple[Words, Words, Words]] = []
         for worker in range(workers):
-            self.rows.append(np.empty(0, np.int64))
-            self.tables.append(np.zeros(0, np.int64))
             wrong = np.zeros(2 * CHUNK, np.int64)
-            scratch = np.zeros(2 * room + room * (words + 1), np.int64)
-            boxes = np.empty(workers * box * words if workers > 1 else 0, np.int64)
+            scratch = np.zeros(3 * self.room + self.room * (words + 1), np.int64)
+            boxes = np.empty(workers * box * (words + 1) if workers > 1 else 0, np.int64)
             self.fixed.append((wrong, scratch, boxes))
             row = self.ctx[worker]
             row[k.WRONG], row[k.SCRATCH], row[k.BOXES] = (a.ctypes.data for a in self.fixed[worker])
-            row[k.BOX] = box if workers > 1 else room
-            self.grow_rows(worker, FIRST_ROWS + room)
-            self.grow_table(worker, 13 + (2 * room).bit_length() // 2)
+            row[k.BOX] = box if workers > 1 else self.room
+            row[k.BITS] = FIRST_BITS
+            self.point(worker)
+            while row[k.LIMIT] < self.room or row[k.CAPACITY] < self.room:
+                self.grow(worker)
+
+    def point(self, worker: int) -> None:
+        """Let the kernels know where things are."""
+        row = self.ctx[worker]
+        row[k.ROWS], row[k.CHILDREN] = self.rows[worker].address, self.children[worker].address
+        row[k.TABLE] = self.tables[worker].address
+        row[k.CAPACITY] = self.children[worker].size // 4
+        row[k.LIMIT] = int(FULL * (1 << int(row[k.BITS])))
 
     @property
     def states(self) -> int:
@@ -52,28 +105,24 @@ class Store:
     def bytes(self) -> int:
         """What is allocated at present."""
         fixed = sum(a.nbytes for arrays in self.fixed for a in arrays)
-        return fixed + sum(a.nbytes for a in self.rows) + sum(a.nbytes for a in self.tables)
+        return fixed + sum(r.size for r in (*self.rows, *self.children, *self.tables))
 
     def grow(self, worker: int) -> None:
-        """Make room for more states; TooMany or MemoryError where that is not possible."""
+        """Make room for another batch; TooMany or MemoryError where that is not possible."""
         row = self.ctx[worker]
-        count, more = int(row[k.COUNT]), int(row[k.BOX]) + k.BATCH
-        if count + more > MOST_STATES:
+        needed = int(row[k.COUNT]) + self.room
+        if needed > MOST_STATES // self.workers:
             raise TooMany
-        if count + more > row[k.CAPACITY]:
-            self.grow_rows(worker, int(row[k.CAPACITY]) * 5 // 4 + more)
-        if count + more > row[k.LIMIT]:
+        if needed > row[k.CAPACITY]:
+            capacity = needed * 5 // 4 + FIRST_ROWS & -FIRST_ROWS
+            self.rows[worker].grow(8 * self.words * capacity)
+            self.children[worker].grow(4 * capacity)
+        if needed > row[k.LIMIT]:
             self.grow_table(worker, int(row[k.BITS]) + 1)
-
-    def grow_rows(self, worker: int, capacity: int) -> None:
-        """Extend the rows; the system moves large arrays without copying them."""
-        self.rows[worker].resize(capacity * self.words, refcheck=False)
-        self.ctx[worker, k.ROWS] = self.rows[worker].ctypes.data
-        self.ctx[worker, k.CAPACITY] = capacity
+        self.point(worker)
 
     def grow_table(self, worker: int, bits: int) -> None:
-        old, new = self.tables[worker], np.zeros(1 << bits, np.int64)
-        k.rehash(old.ctypes.data, old.size, new.ctypes.data, bits)
+        old, new = self.tables[worker], Region(8 << bits)
+        k.rehash(old.address, old.size // 8, new.address, bits)
         self.tables[worker] = new
-        row = self.ctx[worker]
-        row[k.TABLE], row[k.BITS], row[k.LIMIT] = new.ctypes.data, bits, int(FULL * (1 << bits))
+        self.ctx[worker, k.BITS] = bits

@@ -94,6 +94,10 @@ class PageOps(PercpuRefOps):
         BUG_ON(atomic_read(folio._refcount) == 0, "folio_get() of a folio without references")
         atomic_inc(folio._refcount)
 
+    def get_page(k, page: Page) -> None:
+        """The reference of a caller that holds one already (include/linux/mm.h)."""
+        k.folio_get(k.page_folio(page))
+
     def folio_try_get(k, folio: Page, refs: int) -> bool:
         """folio_ref_try_add(): take references unless there are none
         (include/linux/page_ref.h)."""

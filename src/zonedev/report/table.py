@@ -21,7 +21,7 @@ SHORT = {
     "truncate-terminates": "truncate",
     "fault-terminates": "fault",
     "mirror-coherent": "mirror",
-    "exclusive-access": "exclusive",
+    "exclusive-access": "exclusiv",
     "one-live-copy": "one-copy",
     "kernel-asserts": "asserts",
 }
@@ -29,28 +29,48 @@ SHORT = {
 
 def matrix(cells: Sequence[Cell], designs: Sequence[str]) -> str:
     """Scenarios down, designs across, then what the words mean and what differs."""
-    known = {(c.scenario, c.design): c for c in cells}
-    names = list(dict.fromkeys(c.scenario for c in cells))
     columns = [d for d in designs if any(c.design == d for c in cells)]
-    prefix = "linux-"
     lines: list[str] = []
-    first = max((len(n) for n in names), default=8)
-    width = max([9, *(len(d.removeprefix(prefix)) + 1 for d in columns)])
-    per_row = max(1, (WIDTH - first) // width)
-    for start in range(0, len(columns), per_row):
-        some = columns[start : start + per_row]
-        heads = (d.removeprefix(prefix) for d in some)
-        lines.append(f"{'':{first}}" + "".join(f" {h:<{width - 1}}" for h in heads))
-        for name in names:
-            parts = (f" {symbol(known.get((name, d))):<{width - 1}}" for d in some)
-            lines.append(f"{name:{first}}{''.join(parts)}")
-        lines.append("")
+    for some in packed(cells, columns):
+        lines += [*block(cells, some), ""]
     others = [c for c in cells if c.design not in columns]
     if others:
         lines += [f"{c.scenario}, {c.design}: {symbol(c)}" for c in others]
         lines.append("")
-    lines += [line.rstrip() for line in legend(cells)]
+    lines += legend(cells)
     return "\n".join(line.rstrip() for line in lines)
+
+
+def packed(cells: Sequence[Cell], columns: Sequence[str]) -> Iterator[list[str]]:
+    """The columns in pieces that fit beside the names of the scenarios."""
+    room = WIDTH - max((len(c.scenario) for c in cells), default=0)
+    some: list[str] = []
+    for column in columns:
+        if some and sum(column_width(cells, c) for c in [*some, column]) > room:
+            yield some
+            some = []
+        some.append(column)
+    if some:
+        yield some
+
+
+def column_width(cells: Sequence[Cell], design: str) -> int:
+    return 1 + max(len(heading(design)), *(len(symbol(c)) for c in cells if c.design == design))
+
+
+def heading(design: str) -> str:
+    return design.removeprefix("linux-")
+
+
+def block(cells: Sequence[Cell], columns: Sequence[str]) -> Iterator[str]:
+    """A table of some designs, with the scenarios that were checked under any of them."""
+    known = {(c.scenario, c.design): c for c in cells}
+    first = max(len(c.scenario) for c in cells)
+    widths = {d: column_width(cells, d) for d in columns}
+    yield " " * first + "".join(f" {heading(d):<{widths[d] - 1}}" for d in columns)
+    for name in dict.fromkeys(c.scenario for c in cells if c.design in columns):
+        parts = (f" {symbol(known.get((name, d))):<{widths[d] - 1}}" for d in columns)
+        yield f"{name:{first}}{''.join(parts)}"
 
 
 def symbol(cell: Cell | None) -> str:
@@ -65,7 +85,7 @@ def symbol(cell: Cell | None) -> str:
     word = "?" if found.verdict == UNDETERMINED else "ok"
     if found.rule is not None:
         word = SHORT.get(found.rule, found.rule)
-    return word[:8] + "!" if cell.differs else word[:9]
+    return word[:8] + "!" if cell.differs else word[:8]
 
 
 def legend(cells: Sequence[Cell]) -> Iterator[str]:
@@ -76,7 +96,7 @@ def legend(cells: Sequence[Cell]) -> Iterator[str]:
         if word in shown:
             yield f"{word:<9} {text}"
     for rule in sorted({c.found.rule for c in cells if c.found is not None and c.found.rule}):
-        yield f"{SHORT.get(rule, rule)[:9]:<9} violated: {rule}"
+        yield f"{SHORT.get(rule, rule)[:8]:<9} violated: {rule}"
     unexpected = [c for c in cells if c.unexpected]
     if unexpected:
         yield f"{'!':<9} not as expected:"

@@ -106,7 +106,7 @@ def grouped(steps: Sequence[TraceStep], quiet: bool) -> list[Group]:
         if not groups or groups[-1].task != step.task or groups[-1].call != step.call:
             groups.append(Group(step.task, step.call))
         rows = groups[-1].rows
-        seen = [c for c in step.changes if quiet or not c.quiet]
+        seen = [c for c in step.changes if c.old != c.new and (quiet or not c.quiet)]
         final = at + 1 == len(steps)
         leaving = final or steps[at + 1].task != step.task
         if seen:

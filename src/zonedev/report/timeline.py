@@ -48,7 +48,7 @@ def body(timeline: Timeline, shown: list[str], widths: list[int], values: dict[s
     def flush() -> Iterator[str]:
         if told:
             yield columns(f"{told[-1].n:>4}  {told[-1].function}", [values[w] for w in shown], widths)
-            others = [c for s in told for c in s.changes if not c.quiet and c.where not in shown]
+            others = [c for s in told for c in s.changes if not c.quiet and c.old != c.new and c.where not in shown]
             if others:
                 text = ", ".join(f"{c.where} {c.old} -> {c.new}" for c in others)
                 yield wrapped(" " * 8 + text, " " * 8)
@@ -63,7 +63,7 @@ def body(timeline: Timeline, shown: list[str], widths: list[int], values: dict[s
         last = step
         for change in step.changes:
             values[change.where] = change.new
-        if any(not c.quiet for c in step.changes):
+        if any(not c.quiet and c.old != c.new for c in step.changes):
             told.append(step)
         seen = [o for o in timeline.observations if o.n == step.n]
         if seen:

@@ -12,6 +12,7 @@ class DevdaxFaultVsUnbind(Scenario):
 
     source = "drivers/dax/device.c: faults run under dax_read_lock() and test dax_alive()"
     scope = {"pages": PAGES, "size": SIZE}
+    progress = "fault-terminates"
     expected = {
         name: holds("a fault that saw the device alive is over before the mappings are zapped")
         for name in ("linux-4.5", "linux-4.12", "linux-5.10", "linux-6.1", "linux-6.15", "linux-7.2")
