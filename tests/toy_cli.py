@@ -7,4 +7,4 @@ import toys
 from zonedev.cli import main
 
 if __name__ == "__main__":
-    sys.exit(main(load=toys.catalogue))
+    sys.exit(main(load=toys.with_endless))

@@ -82,6 +82,10 @@ class ToyNew(Specification):
         unlock(dev.lock)
         return page
 
+    def hold(k, dev: Device) -> None:
+        """Take the device's lock and keep it."""
+        lock(dev.lock)
+
     def dma_write(k, page: Page) -> None:
         """The device writes into a pinned page."""
         page.dirty = True
@@ -241,6 +245,27 @@ class ToyBig(Scenario):
         walk(t, m.pages[3])
 
 
+class ToyEndless(Scenario):
+    """Seven tasks that choose: more states than anybody waits for."""
+
+    rules = ("page-lifetime",)
+
+    @staticmethod
+    def setup(m: Any) -> None:
+        m.pages = [m.new(Page) for _ in range(7)]
+
+
+def add_walker(number: int) -> None:
+    def task(t: Any, m: Any) -> None:
+        walk(t, m.pages[number])
+
+    setattr(ToyEndless, f"task_{number}", task)
+
+
+for each in range(7):
+    add_walker(each)
+
+
 def walk(t: Any, page: Page) -> None:
     n = choose(2)
     if n == 1:
@@ -268,3 +293,10 @@ def catalogue() -> Catalogue:
         {s.name(): s for s in (ToyUnbindVsPin, ToyLocks, ToyOverflow, ToyBig)},
         {"get_page": get_page, "read_count": read_count},
     )
+
+
+def with_endless() -> Catalogue:
+    """The same with a scenario that does not end."""
+    plain = catalogue()
+    scenarios = {**plain.scenarios, ToyEndless.name(): ToyEndless}
+    return Catalogue(plain.designs, plain.rules, scenarios, plain.operations)

@@ -22,7 +22,7 @@ Operation = Callable[[System], Callable[[], Any]]
 
 @dataclass(frozen=True)
 class Catalogue:
-    """The registries, in the order in which they are listed (designs from the oldest on)."""
+    """The registries, in the order in which they are listed."""
 
     designs: Mapping[str, type[Specification]]
     rules: Mapping[str, Rule]
@@ -40,6 +40,12 @@ class Catalogue:
         if name not in self.rules:
             raise unknown("rule", name, self.rules)
         return self.rules[name]
+
+    def newest(self) -> str:
+        """The name of the design that all others derive from: the newest mainline."""
+        names = list(self.designs)
+        roots = (n for n in names if all(issubclass(d, self.designs[n]) for d in self.designs.values()))
+        return next(roots, names[-1])
 
     def design(self, name: str) -> type[Specification]:
         """A design by its name, or by FILE.py:CLASS; ZonedevError says what is wrong."""
@@ -63,9 +69,10 @@ class Catalogue:
         known = tuple(self.designs.values())
         if not issubclass(found, known):
             line = line_of_class(file, name)
+            base = self.designs[self.newest()]
             raise ZonedevError(
                 f"{file}:{line}: class {name} does not derive from a design: "
-                f"derive it from one such as {known[-1].__module__}.{known[-1].__name__}"
+                f"derive it from one such as {base.__module__}.{base.__name__}"
             )
         return found
 

@@ -123,6 +123,7 @@ def add_matrix(found: Parser) -> None:
     found.add_argument("scenario", metavar="SCENARIO", nargs="*", help="only these")
     found.add_argument("--promote", action="store_true", help="write what is found as the goldens")
     found.add_argument("--all", action="store_true", help="also pairs without expectation or golden")
+    found.add_argument("--engine", choices=("auto", "python", "native"), default="auto")
     found.add_argument("--jobs", metavar="N", type=positive, help="processes (default: one a core)")
     add_limits(found)
 

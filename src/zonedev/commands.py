@@ -142,7 +142,7 @@ def run_check(context: Context) -> int:
     """Check scenarios under designs; an interrupt leaves what was found so far."""
     o, known = context.options, context.catalogue
     chosen = [known.scenario(n) for n in o.scenario]
-    named = o.design or [list(known.designs)[-1]]
+    named = o.design or [known.newest()]
     classes = [(n, known.design(n)) for n in named]
     wanted = [known.rule(n).name for n in o.rule] or None
     scope = parse_scope(o.scope)
@@ -200,7 +200,7 @@ def matrix(context: Context) -> int:
         known.scenario(name)
     cells = pairs(known, o.scenario or list(known.scenarios), o.all)
     with Reporter("matrix") as reporter:
-        complete = run_cells(context.load, cells, context.limits(), o.jobs, reporter.count)
+        complete = run_cells(context.load, cells, context.limits(), reporter.count, o.jobs, o.engine)
     if o.promote and complete:
         promote(known, cells)
     if context.json:
@@ -309,7 +309,7 @@ def diff(context: Context) -> int:
     functions = differences(known.design(o.first), known.design(o.second))
     cells = [Cell(s, d) for s in known.scenarios for d in names]
     with Reporter("diff") as reporter:
-        run_cells(context.load, cells, context.limits(), None, reporter.count)
+        run_cells(context.load, cells, context.limits(), reporter.count)
     if context.json:
         show(dump(printed.json_object(names, functions, cells)))
     else:

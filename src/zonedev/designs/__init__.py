@@ -8,7 +8,7 @@ from zonedev.designs.linux_5_10 import Linux510
 from zonedev.designs.linux_6_1 import Linux61
 from zonedev.designs.linux_6_15 import Linux615
 from zonedev.designs.linux_7_2 import Linux72
-from zonedev.designs.text_1 import Linux52, Linux411GenericGup, Linux412GenericGup, Linux412WaitFirst
+from zonedev.designs.text_1 import Linux411GenericGup, Linux412Fixed, Linux412WaitFirst, Linux413
 from zonedev.kernel import Kernel
 
 DESIGNS: dict[str, type[Kernel]] = {
@@ -21,8 +21,8 @@ DESIGNS: dict[str, type[Kernel]] = {
         Linux615,
         Linux72,
         Linux411GenericGup,
-        Linux412GenericGup,
         Linux412WaitFirst,
-        Linux52,
+        Linux412Fixed,
+        Linux413,
     )
 }

@@ -1,4 +1,4 @@
-"""v4.12 to v4.17, as in v4.12: text 1 as merged."""
+"""v4.12 to v5.1 in what unbind waits for, else as in v4.12: text 1 as merged."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Linux412(Linux510):
 
     def folio_put_refs(k, folio: Page, refs: int) -> None:
         """put_page(): the last put gives the pagemap's reference back (include/linux/mm.h,
-        mm/swap.c).  Waking at 1 came with v4.17 to v4.20."""
+        mm/swap.c).  fsdax pages wake at 1 from v4.18 on."""
         if atomic_dec_and_test(folio._refcount):
             k.put_zone_device_page(folio)
 

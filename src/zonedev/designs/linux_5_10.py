@@ -1,4 +1,4 @@
-"""v4.20 to v5.17, as in v5.10: every struct page holds its pagemap until its last put."""
+"""v5.2 to v5.17, as in v5.10: every struct page holds its pagemap until its last put."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from zonedev.lang.primitives import (
 class Linux510(Linux61):
     """v5.10: unbind puts every page and waits until the last one is free.
 
-    What v5.11 to v5.18 changed, above all 27674ef6c73f "mm: remove the extra ZONE_DEVICE
+    The teardown is that of v5.2 to v5.17.  What v5.11 to v5.18 changed, above all 27674ef6c73f "mm: remove the extra ZONE_DEVICE
     struct page refcount" (v5.18).
     """
 

@@ -40,14 +40,14 @@ class Linux412WaitFirst(Linux412):
         k.free_pagemap(pmem.pgmap)
 
 
-class Linux52(Linux412):
+class Linux412Fixed(Linux412):
     """v4.12 with 50f44ee7248a: kill, put all, wait, remove.
 
     50f44ee7248a "mm/devm_memremap_pages: fix final page put race" (Dan Williams, v5.2).
     """
 
-    name = "linux-5.2"
-    title = "kill, put all, wait, remove"
+    name = "linux-4.12-fixed"
+    title = "text 1 with 50f44ee7248a: kill, put all, wait, remove"
 
     def devm_memremap_pages_release(k, pgmap: DevPagemap) -> None:
         """The wait has moved into devm_memremap_pages_release(), between the puts and the
@@ -79,41 +79,48 @@ class Linux52(Linux412):
 
 
 class GenericGup:
-    """GUP-fast of all architectures, which knows no pagemap (mm/gup.c of v4.11)."""
+    """GUP-fast of all architectures (mm/gup.c at 2947ba054a4d and in v4.13).
 
-    def gup_fast_pte_range(k, mm: Mm, va: int, flags: int) -> Page | None:
-        """A devmap PTE is special as well, which ends the walk."""
-        return None
+    PTEs only: the huge devmap entries still use get_page().  A failure after the lookup
+    leaks the pagemap's reference, until "mm: optimize dev_pagemap reference counting
+    around get_dev_pagemap" (v4.16).
+    """
 
-    def gup_device_huge(k: Any, table: Any, mm: Mm, va: int, flags: int) -> Page | None:
-        """gup_huge_pmd(): page_cache_add_speculative() takes the page, and not the pagemap
-        that put_page() will put."""
-        start = mm.vma_at[va].start
-        entry = table[start]
-        if not k.pte_access_permitted(entry, flags):
+    def gup_fast_pte_range(k: Any, mm: Mm, va: int, flags: int) -> Page | None:
+        """page_cache_get_speculative() takes the page without the pagemap, which put_page()
+        may put; and the PTE is looked at again."""
+        pte = mm.pte[va]
+        if not k.pte_access_permitted(pte, flags):
             return None
-        page = k.subpage(mm.vma_at[va], va)
-        if not atomic_inc_not_zero(page._refcount):
+        pgmap = k.get_dev_pagemap(pte.page.array)
+        if pgmap is None:
             return None
-        if table[start] != entry:
-            k.folio_put_refs(page, 1)
+        if not atomic_inc_not_zero(pte.page._refcount):
             return None
-        return page  # type: ignore[no-any-return]
+        if mm.pte[va] != pte:
+            k.folio_put_refs(pte.page, 1)
+            return None
+        k.put_dev_pagemap(pgmap)
+        return pte.page  # type: ignore[no-any-return]
 
 
 class Linux411GenericGup(GenericGup, Linux45):
     """v4.11's references with generic GUP-fast: the crash that text 1 fixes.
 
     2947ba054a4d "x86/mm/gup: Switch GUP to the generic get_user_page_fast()
-    implementation", which was reverted before v4.12.
+    implementation", in the tip tree only, reverted by 6dd29b3df975.
     """
 
     name = "linux-4.11-generic-gup"
     title = "v4.11 with generic GUP-fast"
 
 
-class Linux412GenericGup(GenericGup, Linux412):
-    """v4.12's references with generic GUP-fast: what text 1 makes possible."""
+class Linux413(GenericGup, Linux412):
+    """v4.13: v4.12 with generic GUP-fast, which text 1 makes possible.
 
-    name = "linux-4.12-generic-gup"
+    e585513b76f7 "x86/mm/gup: Switch GUP to the generic get_user_page_fast()
+    implementation".
+    """
+
+    name = "linux-4.13"
     title = "v4.12 with generic GUP-fast"

@@ -99,13 +99,14 @@ def pairs(catalogue: Catalogue, names: Iterable[str], everything: bool) -> list[
     return cells
 
 
-def check_pair(load: Loader, scenario: str, design: str, limits: Limits) -> Verdict | str:
+def check_pair(load: Loader, scenario: str, design: str, limits: Limits, engine: str) -> Verdict | str:
     """One cell, in a process of its own; an error comes back as text."""
     catalogue = load()
     try:
         verdict = check(
             catalogue.scenario(scenario),
             catalogue.design(design),
+            engine=engine,
             limits=limits,
             known=catalogue.rules,
             design_name=design,
@@ -121,7 +122,12 @@ def check_pair(load: Loader, scenario: str, design: str, limits: Limits) -> Verd
 
 
 def run(
-    load: Loader, cells: list[Cell], limits: Limits, jobs: int | None, report: Callable[[int, int], None]
+    load: Loader,
+    cells: list[Cell],
+    limits: Limits,
+    report: Callable[[int, int], None],
+    jobs: int | None = None,
+    engine: str = "auto",
 ) -> bool:
     """Fill in `cells`, the largest first; false where an interrupt left some open."""
     catalogue = load()
@@ -129,7 +135,7 @@ def run(
     pool = ProcessPoolExecutor(max_workers=jobs or os.cpu_count() or 1)
     try:
         futures: dict[Future[Verdict | str], Cell] = {
-            pool.submit(check_pair, load, c.scenario, c.design, limits): c for c in order
+            pool.submit(check_pair, load, c.scenario, c.design, limits, engine): c for c in order
         }
         for n, future in enumerate(as_completed(futures), 1):
             settle(catalogue, futures[future], future.result())

@@ -19,8 +19,8 @@ import numpy as np
 
 from zonedev.explore import llvmgen
 from zonedev.explore import native_kernels as k
-from zonedev.explore.native_back import mark
 from zonedev.explore.native_code import Code, cache_directory
+from zonedev.explore.native_finish import cannot_finish
 from zonedev.explore.native_shortest import Trace
 from zonedev.explore.native_store import CHUNK, Store, TooMany
 from zonedev.explore.result import (
@@ -174,7 +174,7 @@ class Search:
         if stop is not None:
             raise stop
         if self.question.finish:
-            bad, level = self.cannot_finish()
+            bad, level = cannot_finish(self)
             if bad:
                 return trace.to(dict.fromkeys(bad, NO_FINISH), level)
         return None, None
@@ -199,10 +199,7 @@ class Search:
     def start(self) -> None:
         """Enter the initial state."""
         first = np.array(self.engine.ts.initial(), np.int64)
-        h = k.hash_of(self.engine.shape, first.ctypes.data)
-        owner = k.owner_of(h, self.workers)
-        batch = np.array([first.ctypes.data, h], np.int64)
-        k.settle(self.engine.shape, self.store.ctx, owner, batch.ctypes.data, 1)
+        k.enter(self.engine.shape, self.store.ctx, first.ctypes.data)
 
     def counts(self) -> list[int]:
         return [int(n) for n in self.store.ctx[:, k.COUNT]]
@@ -213,19 +210,19 @@ class Search:
         self.each(lambda me: self.expand_chunk(me, ends[me]), work)
         if self.workers > 1:
             self.each(self.take_in, work)
-            self.store.fills[:] = 0
+            self.each(self.hear, work)
         self.collect()
 
     def expand_chunk(self, me: int, end: int) -> None:
         store = self.store
         end = min(end, self.at[me] + CHUNK)
         while self.at[me] < end:
-            if not k.has_room(store.ctx, me, k.BATCH + self.engine.most):
+            if store.full(me):
                 store.grow(me)
             self.at[me] = k.advance(
                 self.engine.shape, store.ctx, store.fills, me, self.engine.addresses, self.at[me], end
             )
-            if self.workers > 1 and store.fills[me].max() > store.ctx[me, k.BOX] - k.BATCH - self.engine.most:
+            if self.workers > 1 and store.fills[me].max() > store.ctx[me, k.BOX] - store.room:
                 return
 
     def take_in(self, me: int) -> None:
@@ -233,9 +230,12 @@ class Search:
         for source in range(self.workers):
             n, at = int(store.fills[source, me]), 0
             while at < n:
-                if not k.has_room(store.ctx, me, k.BATCH):
+                if store.full(me):
                     store.grow(me)
                 at = k.absorb(self.engine.shape, store.ctx, me, source, at, n)
+
+    def hear(self, me: int) -> None:
+        k.hear(self.engine.shape, self.store.ctx, self.store.fills, me)
 
     def collect(self) -> None:
         """Take over the stuck states that the workers have noted."""
@@ -273,62 +273,9 @@ class Search:
             frontier = states - sum(self.at)
             self.report(Progress(states, transitions, len(self.levels) - 1, frontier, now - self.begun))
 
-    # --- can every task finish? ------------------------------------------------------------------
-
-    def cannot_finish(self) -> tuple[list[tuple[int, int]], int]:
-        """The states (worker, number) of the first level that has any which cannot finish, and the level."""
-        marks = [np.zeros(n + 8 & ~7, np.uint8) for n in self.counts()]
-        can = np.array([m.ctypes.data for m in marks], np.int64)
-        left = self.mark_levels(can)
-        before = -1
-        while before != (now := sum(len(part) for part in left)) and now:
-            before = now
-            left = self.each(lambda me: self.mark_all(me, can, left[me]), now)  # noqa: B023
-        if not any(len(part) for part in left):
-            return [], -1
-        for level in range(len(self.levels)):
-            bad = [
-                (me, int(n))
-                for me, part in enumerate(left)
-                for n in part[(part >= self.levels[level][me]) & (part < self.level_end(level, me))]
-            ]
-            if bad:
-                return bad, level
-        raise AssertionError
-
     def level_end(self, level: int, me: int) -> int:
         """The end of a worker's states of a level."""
         return self.levels[level + 1][me] if level + 1 < len(self.levels) else self.counts()[me]
-
-    def mark_levels(self, can: Any) -> list[Any]:
-        """The first pass, from the deepest level up: most states are marked by it."""
-        left: list[list[Any]] = [[] for _ in range(self.workers)]
-        for level in range(len(self.levels) - 1, -1, -1):
-            spans = [(self.levels[level][me], self.level_end(level, me)) for me in range(self.workers)]
-
-            def chunks(me: int, spans: list[tuple[int, int]] = spans) -> None:
-                first, end = spans[me]
-                while end > first:
-                    todo = np.arange(end - 1, max(first, end - CHUNK) - 1, -1, dtype=np.int64)
-                    end -= len(todo)
-                    left[me].append(self.mark_chunk(me, can, todo))
-
-            self.each(chunks, sum(end - first for first, end in spans))
-            self.look()
-        return [np.concatenate(parts) if parts else np.empty(0, np.int64) for parts in left]
-
-    def mark_chunk(self, me: int, can: Any, todo: Any) -> Any:
-        n = mark(self.engine.shape, self.store.ctx, me, self.engine.addresses, can, todo)
-        return todo[:n].copy()
-
-    def mark_all(self, me: int, can: Any, todo: Any) -> Any:
-        """Another pass over the states that are left."""
-        parts = []
-        for first in range(0, len(todo), CHUNK):
-            parts.append(self.mark_chunk(me, can, todo[first : first + CHUNK].copy()))
-            if self.workers == 1:
-                self.look()
-        return np.concatenate(parts) if parts else todo
 
 
 def wanted(code: int, question: Question) -> int | None:

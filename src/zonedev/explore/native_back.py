@@ -11,19 +11,22 @@ from typing import Any
 from zonedev.explore.native_kernels import (
     BATCH,
     BITS,
+    CHILDREN,
+    END,
     LOW,
     ROWS,
     SCRATCH,
     TABLE,
-    find,
     hash_of,
     kernel,
+    lookup,
     owner_of,
     peek,
 )
-from zonedev.explore.native_memory import call, load, prefetch, store
+from zonedev.explore.native_memory import call, load, load8, load32, prefetch, store, store8
 
 FAR = 1 << 30  # the cost where no shortest way leads on
+UNKNOWN, YES, UNRESOLVED, WALKED = 0, 1, 2, 3  # whether every task can still finish
 
 
 @kernel
@@ -44,63 +47,67 @@ def look_ahead(shape: Any, ctx: Any, records: int, n: int, hashes: int) -> None:
 
 
 @kernel
-def found(shape: Any, ctx: Any, row: int, h: int) -> int:
-    """The worker and number of a state as worker << 32 | number; -1 where it is not known."""
-    owner = owner_of(h, ctx.shape[0])
-    number = find(shape, ctx[owner, TABLE], ctx[owner, BITS], ctx[owner, ROWS], row, h)
-    return -1 if number < 0 else owner << 32 | number
+def split(number: int, workers: int) -> Any:
+    """The number and the worker of the state with a global number."""
+    if workers == 1:
+        return number, 0
+    return number // workers, number % workers
+
+
+@kernel
+def follow(ctx: Any, can: Any, me: int, todo: Any) -> None:
+    """From each of the worker's states in `todo`, follow the kept successors to an end or a known state.
+
+    `can[w]` is the address of a byte for each state of worker w: UNKNOWN, YES or
+    UNRESOLVED, where one comes to a state without successors or runs in a circle.
+    """
+    workers = ctx.shape[0]
+    for number in todo:
+        owner = me
+        result = load8(can[owner] + number)
+        start = number
+        while result == UNKNOWN:
+            store8(can[owner] + number, WALKED)
+            child = load32(ctx[owner, CHILDREN] + 4 * number)
+            if child == END:
+                result = YES
+            elif child == 0:
+                result = UNRESOLVED
+            else:
+                number, owner = split(child - 1, workers)
+                result = load8(can[owner] + number)
+        if result == WALKED:
+            result = UNRESOLVED
+        number, owner = start, me
+        while load8(can[owner] + number) == WALKED:
+            store8(can[owner] + number, result)
+            child = load32(ctx[owner, CHILDREN] + 4 * number)
+            if child != END and child != 0:
+                number, owner = split(child - 1, workers)
 
 
 @kernel
 def mark(shape: Any, ctx: Any, me: int, code: Any, can: Any, todo: Any) -> int:
-    """Mark the worker's states of `todo` from which one finishes, or comes to a marked state.
+    """Expand the worker's states in `todo` again; those with a step to a YES become YES.
 
-    `can[w]` is the address of a byte array for worker w's states.  The states that
-    stay unmarked move to the front of `todo`; returns their number.
+    Returns how many did.
     """
     expand, _, most = code
     stride = 8 * (len(shape) + 1)
-    rows = ctx[me, ROWS]
     hashes = ctx[me, SCRATCH]
-    records = hashes + 16 * (BATCH + most)
-    left = at = 0
-    counts = todo.copy()
-    while at < todo.size:
-        begin, n = at, 0
-        while at < todo.size and n < BATCH:
-            got = call(expand, rows + todo[at] * 8 * len(shape), records + n * stride)
-            counts[at] = got
-            n += got & LOW
-            at += 1
+    records = hashes + 24 * (BATCH + most)
+    marked = 0
+    for at in todo:
+        n = call(expand, ctx[me, ROWS] + at * 8 * len(shape), records) & LOW
         look_ahead(shape, ctx, records, n, hashes)
-        n = 0
-        for i in range(begin, at):
-            good = counts[i] >> 32 != 0
-            for j in range(n, n + (counts[i] & LOW)):
-                if good:
+        for j in range(n):
+            if load(records + j * stride + 8 * len(shape)) >> 48 == 0:
+                place = lookup(shape, ctx, records + j * stride, load(hashes + 8 * j))
+                if place >= 0 and load8(can[place >> 32] + (place & LOW)) == YES:
+                    store8(can[me] + at, YES)
+                    marked += 1
                     break
-                if load(records + j * stride + 8 * len(shape)) >> 48 == 0:
-                    place = found(shape, ctx, records + j * stride, load(hashes + 8 * j))
-                    good = place >= 0 and byte_at(can[place >> 32] + (place & LOW)) != 0
-            n += counts[i] & LOW
-            if good:
-                set_byte(can[me] + todo[i])
-            else:
-                todo[left] = todo[i]
-                left += 1
-    return left
-
-
-@kernel
-def byte_at(address: int) -> int:
-    return (load(address & -8) >> 8 * (address & 7)) & 255
-
-
-@kernel
-def set_byte(address: int) -> None:
-    """Set a byte to 1.  Only the owner of the word's bytes may write to it."""
-    word = address & -8
-    store(word, load(word) | 1 << 8 * (address & 7))
+    return marked
 
 
 @kernel
@@ -118,7 +125,7 @@ def suffixes(
     expand, _, most = code
     stride = 8 * (len(shape) + 1)
     hashes = ctx[me, SCRATCH]
-    records = hashes + 16 * (BATCH + most)
+    records = hashes + 24 * (BATCH + most)
     used = 0
     for at in range(span[0], span[1]):
         n = call(expand, ctx[me, ROWS] + at * 8 * len(shape), records) & LOW
@@ -131,7 +138,7 @@ def suffixes(
             if word >> 48 != 0:
                 cost = 0 if span[2] != 0 else FAR
             else:
-                place = found(shape, ctx, records + j * stride, load(hashes + 8 * j))
+                place = lookup(shape, ctx, records + j * stride, load(hashes + 8 * j))
                 cost = FAR if place < 0 else onward(ahead, place, task, tasks)
             costs[used, task] = min(costs[used, task], cost)
             best = min(best, cost)

@@ -32,6 +32,7 @@ FIELDS = 16
 BATCH = 192  # successors that are looked up together
 LOW = 0xFFFFFFFF
 HIGH = -1 << 32
+END = LOW  # instead of a successor: the state is an end
 FINE = -8
 MIX, SEED = -0x61C8864680B583EB, 0x2545F4914F6CDD1D
 
@@ -92,6 +93,7 @@ def settle(shape: Any, ctx: Any, me: int, batch: int, n: int) -> None:
     """
     size = 8 * len(shape)
     rows, table, bits, count = ctx[me, ROWS], ctx[me, TABLE], ctx[me, BITS], ctx[me, COUNT]
+    workers = ctx.shape[0]
     mask = (1 << bits) - 1
     for j in range(n):
         peek(table, bits, rows, size, load(batch + 24 * j + 8))
@@ -109,9 +111,7 @@ def settle(shape: Any, ctx: Any, me: int, batch: int, n: int) -> None:
             if (slot ^ h) & HIGH == 0 and same(shape, rows + ((slot & LOW) - 1) * size, row):
                 break
             at = (at + 1) & mask
-        number = ((slot & LOW) - 1) * ctx.shape[0] + me + 1
-        if number > load32(note):
-            store32(note, number)
+        store32(note, max(load32(note), ((slot & LOW) - 1) * workers + me + 1))
     ctx[me, COUNT] = count
 
 
@@ -147,7 +147,7 @@ def advance(shape: Any, ctx: Any, fills: Any, me: int, code: Any, first: int, en
     words, workers = len(shape), ctx.shape[0]
     stride = 8 * (words + 1)
     room = BATCH + most
-    rows, table, bits = ctx[me, ROWS], ctx[me, TABLE], ctx[me, BITS]
+    rows, table, bits, children = ctx[me, ROWS], ctx[me, TABLE], ctx[me, BITS], ctx[me, CHILDREN]
     mask = (1 << bits) - 1
     batch = ctx[me, SCRATCH]
     records = batch + 24 * room
@@ -160,7 +160,9 @@ def advance(shape: Any, ctx: Any, fills: Any, me: int, code: Any, first: int, en
         while at < end and out - records < BATCH * stride:
             row = rows + at * 8 * words
             got = call(expand, row, out)
-            ends += got >> 32
+            if got > LOW:
+                ends += 1
+                store32(children + 4 * at, END)
             got &= LOW
             transitions += got
             if got == 0:
@@ -175,7 +177,7 @@ def advance(shape: Any, ctx: Any, fills: Any, me: int, code: Any, first: int, en
                     if owner == me:
                         store(batch + 24 * n, out)
                         store(batch + 24 * n + 8, h)
-                        store(batch + 24 * n + 16, ctx[me, CHILDREN] + 4 * at)
+                        store(batch + 24 * n + 16, children + 4 * at)
                         n += 1
                         prefetch(table + 8 * ((h >> (64 - bits)) & mask))
                     else:
@@ -262,3 +264,29 @@ def rehash(old: int, size: int, new: int, bits: int) -> None:
             while load(new + 8 * at) != 0:
                 at = (at + 1) & mask
             store(new + 8 * at, slot)
+
+
+@kernel
+def enter(shape: Any, ctx: Any, row: int) -> None:
+    """Enter the initial state."""
+    h = hash_of(shape, row)
+    owner = owner_of(h, ctx.shape[0])
+    batch = ctx[owner, SCRATCH]
+    store(batch, row)
+    store(batch + 8, h)
+    store(batch + 16, batch + 24)
+    settle(shape, ctx, owner, batch, 1)
+
+
+@kernel
+def locate(shape: Any, ctx: Any, row: int) -> int:
+    """The worker and the number of a known state, as worker << 32 | number; or -1."""
+    return lookup(shape, ctx, row, hash_of(shape, row))
+
+
+@kernel
+def lookup(shape: Any, ctx: Any, row: int, h: int) -> int:
+    """As `locate`, for a state whose hash is known."""
+    owner = owner_of(h, ctx.shape[0])
+    number = find(shape, ctx[owner, TABLE], ctx[owner, BITS], ctx[owner, ROWS], row, h)
+    return -1 if number < 0 else owner << 32 | number

@@ -103,9 +103,14 @@ class Store:
 
     @property
     def bytes(self) -> int:
-        """What is allocated at present."""
+        """What is allocated at present; rows that were never written to take no memory."""
         fixed = sum(a.nbytes for arrays in self.fixed for a in arrays)
-        return fixed + sum(r.size for r in (*self.rows, *self.children, *self.tables))
+        return fixed + self.states * (8 * self.words + 4) + sum(t.size for t in self.tables)
+
+    def full(self, worker: int) -> bool:
+        """Whether the next batch might not fit."""
+        row = self.ctx[worker]
+        return bool(row[k.COUNT] + self.room > min(row[k.CAPACITY], row[k.LIMIT]))
 
     def grow(self, worker: int) -> None:
         """Make room for another batch; TooMany or MemoryError where that is not possible."""

@@ -69,8 +69,9 @@ def render(verdict: Verdict) -> str:
     if verdict.verdict == HOLDS:
         return wrapped(f"{where}: holds ({counts(verdict)}, depth {verdict.depth})")
     if verdict.verdict == UNDETERMINED:
+        why = "interrupted" if verdict.stopped == "interrupted" else f"stopped by {verdict.stopped}"
         return wrapped(
-            f"{where}: undetermined: stopped by {verdict.stopped}, "
+            f"{where}: undetermined: {why}, "
             f"complete to depth {verdict.covered} ({counts(verdict)})"
         )
     assert verdict.verdict == VIOLATED

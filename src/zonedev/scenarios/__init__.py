@@ -7,6 +7,7 @@ from zonedev.scenarios.devdax_fault_vs_unbind import DevdaxFaultVsUnbind
 from zonedev.scenarios.devdax_fork_exit import DevdaxForkExit
 from zonedev.scenarios.devdax_gup_fast_vs_munmap import DevdaxGupFastVsMunmap
 from zonedev.scenarios.devdax_gup_fast_vs_unbind import DevdaxGupFastVsUnbind
+from zonedev.scenarios.devdax_gup_walk_vs_unbind import DevdaxGupWalkVsUnbind
 from zonedev.scenarios.devdax_refcounts import DevdaxRefcounts
 from zonedev.scenarios.devdax_unbind_vs_mapping import DevdaxUnbindVsMapping
 from zonedev.scenarios.devdax_unbind_vs_munmap import DevdaxUnbindVsMunmap
@@ -24,6 +25,7 @@ SCENARIOS: dict[str, type[Scenario]] = {
         DevdaxFaultVsUnbind,
         DevdaxGupFastVsMunmap,
         DevdaxGupFastVsUnbind,
+        DevdaxGupWalkVsUnbind,
         DevdaxUnbindVsMunmap,
         DevdaxForkExit,
         PmemUnbindOrder,

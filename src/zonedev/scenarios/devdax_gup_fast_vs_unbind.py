@@ -19,7 +19,7 @@ class DevdaxGupFastVsUnbind(Scenario):
         "linux-6.1": violated("page-lifetime", "the pagemap is held inside GUP only"),
         "linux-6.15": violated("page-lifetime", "nothing holds the pagemap"),
         "linux-7.2": violated("page-lifetime", "nothing holds the pagemap"),
-        "linux-5.2": holds("the page holds the pagemap"),
+        "linux-4.12-fixed": holds("the page holds the pagemap"),
     }
 
     def setup(m: Any) -> None:

@@ -21,7 +21,7 @@ class DevdaxUnbindVsPin(Scenario):
         "linux-6.15": violated("page-lifetime", "as linux-6.1"),
         "linux-7.2": violated("page-lifetime", "as linux-6.1"),
         "linux-4.12-wait-first": violated("no-deadlock", "the pages' own references are put after the wait"),
-        "linux-5.2": holds("50f44ee7248a: kill, put all, wait, remove"),
+        "linux-4.12-fixed": holds("50f44ee7248a: kill, put all, wait, remove"),
     }
 
     def setup(m: Any) -> None:

@@ -16,7 +16,7 @@ class PmemUnbindOrder(Scenario):
         "linux-4.5": holds("the pin holds the queue, which is waited for first"),
         "linux-4.12": violated("page-lifetime", "as posted: the wait comes after the removal"),
         "linux-4.12-wait-first": violated("no-deadlock", "the pages' own references are put after the wait"),
-        "linux-5.2": holds("kill, put all, wait, remove"),
+        "linux-4.12-fixed": holds("kill, put all, wait, remove"),
         "linux-5.10": violated("page-lifetime", "put_devmap_managed_page() reads the pagemap after its put"),
         "linux-6.1": violated("page-lifetime", "27674ef6c73f: references no longer hold the pagemap"),
         "linux-6.15": violated("page-lifetime", "as linux-6.1"),

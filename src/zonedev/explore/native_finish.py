@@ -1,0 +1,69 @@
+"""From which states can every task still finish?  The native engine's answer.
+
+Each state keeps one successor (see native_kernels); from most states the chain of
+these ends where every task has finished.  The states where it does not are expanded
+again: a step to a state that can finish settles them, and with them the chains that
+lead to them.  This goes on until nothing changes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from zonedev.explore.native_back import UNKNOWN, UNRESOLVED, follow, mark
+from zonedev.explore.native_store import CHUNK
+
+if TYPE_CHECKING:
+    from zonedev.explore.native import Search
+
+FOLLOWED = 1 << 20  # states between two looks at the clock
+
+
+def cannot_finish(search: Search) -> tuple[list[tuple[int, int]], int]:
+    """The states (worker, number) of the first level that has any which cannot finish, and the level."""
+    status = [np.zeros(n, np.uint8) for n in search.counts()]
+    can = np.array([s.ctypes.data for s in status], np.int64)
+    for me, n in enumerate(search.counts()):
+        for end in range(n, 0, -FOLLOWED):
+            todo = np.arange(end - 1, max(0, end - FOLLOWED) - 1, -1, dtype=np.int64)
+            follow(search.store.ctx, can, me, todo)
+            search.look()
+    left: list[Any] = [np.ascontiguousarray(np.flatnonzero(s == UNRESOLVED)[::-1]) for s in status]
+    while any(len(part) for part in left):
+        again = search.each(lambda me: mark_all(search, me, can, left[me]), sum(map(len, left)))  # noqa: B023
+        if not any(again):
+            return first_level(search, left)
+        left = [part[status[me][part] == UNRESOLVED] for me, part in enumerate(left)]
+        for me, part in enumerate(left):
+            status[me][part] = UNKNOWN
+        for me, part in enumerate(left):
+            follow(search.store.ctx, can, me, part)
+            search.look()
+        left = [part[status[me][part] == UNRESOLVED] for me, part in enumerate(left)]
+    return [], -1
+
+
+def mark_all(search: Search, me: int, can: Any, todo: Any) -> int:
+    """Expand a worker's states again, in chunks; returns how many can finish after all."""
+    marked = 0
+    for first in range(0, len(todo), CHUNK):
+        chunk = todo[first : first + CHUNK]
+        marked += mark(search.engine.shape, search.store.ctx, me, search.engine.addresses, can, chunk)
+        if search.workers == 1:
+            search.look()
+    return marked
+
+
+def first_level(search: Search, left: list[Any]) -> tuple[list[tuple[int, int]], int]:
+    """The states of `left` that are in the least level, and that level."""
+    for level in range(len(search.levels)):
+        bad = [
+            (me, int(n))
+            for me, part in enumerate(left)
+            for n in part[(part >= search.levels[level][me]) & (part < search.level_end(level, me))]
+        ]
+        if bad:
+            return bad, level
+    raise AssertionError("states without a level")

@@ -1,0 +1,126 @@
+"""The machine by hand, on the toy design."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import pytest
+import toys
+
+from zonedev.lang.errors import RuleBroken, ZonedevError
+from zonedev.machine import Job, Machine
+
+
+@pytest.fixture
+def machine() -> Iterator[Machine]:
+    with Machine(toys.ToyNew, rules={k: v for k, v in toys.RULES.items() if k != "refcount-exact"}) as found:
+        yield found
+
+
+def test_calls_return_values(machine: Machine) -> None:
+    dev = machine.device()
+    page = machine.task("A").pin(dev)
+    assert repr(page) == "page0"
+    assert machine.page(page)._refcount == 2
+
+
+def test_a_call_that_blocks_is_a_pending_job(machine: Machine) -> None:
+    dev = machine.device()
+    a = machine.task("A")
+    page = a.pin(dev)
+    job = machine.task("B").unbind(dev)
+    assert isinstance(job, Job)
+    assert not job.done
+    assert job.blocked_on is not None
+    assert job.blocked_on.startswith("drain (tests/toys.py:")
+    assert job.blocked_on.endswith(": wait_for_completion(dev.done)")
+    assert [s.split()[0] for s in job.stack] == ["unbind", "drain"]
+    assert machine.pending() == [job]
+    with pytest.raises(ZonedevError, match="is pending"):
+        job.result()
+    assert a.unpin(dev, page) is None  # which lets the other call go on
+    assert job.done and job.result() is None
+    assert job.blocked_on is None and job.stack == []
+    assert machine.pending() == []
+
+
+def test_a_task_makes_one_call_at_a_time(machine: Machine) -> None:
+    dev = machine.device()
+    machine.task("A").pin(dev)
+    b = machine.task("B")
+    b.unbind(dev)
+    with pytest.raises(ZonedevError, match="task B is in a call that waits"):
+        b.pin(dev)
+
+
+def test_the_rules_watch() -> None:
+    with Machine(toys.ToyOld, rules=toys.RULES, at_rest=False) as machine:
+        dev = machine.device()
+        a = machine.task("A")
+        page = a.pin(dev)
+        machine.task("B").unbind(dev)
+        with pytest.raises(RuleBroken, match="page-lifetime: dma_write writes page0.dirty after page0 was freed"):
+            a.dma_write(page)
+
+
+def test_deadlocks_are_only_pending_jobs(machine: Machine) -> None:
+    dev = machine.device()
+    machine.task("A").hold(dev)
+    jobs = [machine.task(n).pin(dev) for n in "BC"]
+    assert machine.pending() == jobs
+    assert re.fullmatch(r"<B.pin\(dev\): waits in pin \(tests/toys.py:\d+\): lock\(dev.lock\)>", repr(jobs[0]))
+
+
+def test_records_after_the_start(machine: Machine) -> None:
+    first = machine.device()
+    machine.task("A").pin(first)
+    second = machine.device()
+    page = machine.task("A").pin(second)
+    assert repr(page) == "page1"
+
+
+def test_who_holds_a_page(machine: Machine) -> None:
+    dev = machine.device()
+    view = machine.page(machine.task("A").pin(dev))
+    assert view.held_by == ["dev.page"]
+    assert repr(view) == "<page0: _refcount=2, dirty=0, lock.held=0, live=1; held by dev.page>"
+    with pytest.raises(AttributeError, match="page0 has no colour"):
+        _ = view.colour
+
+
+def test_the_trace_is_like_any_other(machine: Machine) -> None:
+    dev = machine.device()
+    machine.task("A").pin(dev)
+    steps = machine.trace()
+    assert [s.n for s in steps] == list(range(1, len(steps) + 1))
+    assert {s.task for s in steps} == {"A"}
+    assert [(c.where, c.old, c.new) for s in steps for c in s.changes if not c.quiet] == [("page0._refcount", "1", "2")]
+    assert steps[0].call == "pin(dev)"
+
+
+def test_the_trace_can_be_short() -> None:
+    with Machine(toys.ToyNew, rules={}, keep=3) as machine:
+        dev = machine.device()
+        for _ in range(5):
+            a = machine.task("A")
+            a.unpin(dev, a.pin(dev))
+        assert len(machine.trace()) <= 6
+
+
+def test_unknown_calls_are_suggested(machine: Machine) -> None:
+    with pytest.raises(AttributeError, match="did you mean unbind"):
+        machine.task("A").unbnd(1)
+
+
+def test_errors_of_a_call_reach_the_caller(machine: Machine) -> None:
+    with pytest.raises(TypeError):
+        machine.task("A").pin()
+    assert machine.pending() == []
+
+
+def test_rules_at_rest() -> None:
+    with Machine(toys.ToyNew, rules=toys.RULES) as machine:
+        dev = machine.device()
+        with pytest.raises(RuleBroken, match="refcount-exact"):
+            machine.task("A").pin(dev)
