@@ -5,16 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-import toys
 
+import toys
 from zonedev.explore import check as checks
+from zonedev.explore import runner
 from zonedev.explore.check import check
+from zonedev.explore.python import PythonEngine
 from zonedev.explore.replay import Replay, ReplayMismatch
 from zonedev.explore.result import Limits
 from zonedev.lang.errors import SpecError, ZonedevError
 from zonedev.lang.primitives import Lock, WaitQueue, lock, unlock, wait_event, wake_up
 from zonedev.lang.records import Record, embed, flag
-from zonedev.lang.runtime import atomic, when
+from zonedev.lang.runtime import atomic, free, when
 from zonedev.lang.transition import lower
 from zonedev.scenarios.base import Scenario, build
 
@@ -83,7 +85,9 @@ def test_interrupt_is_undetermined(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_counter_range_is_an_error_with_its_place() -> None:
-    with pytest.raises(SpecError, match=r"toys.py:\d+: spin: page0._refcount would become 4, outside its range 0..3"):
+    with pytest.raises(
+        SpecError, match=r"toys.py:\d+: spin: page0._refcount would become 4, outside its range 0..3"
+    ):
         verdict(toys.ToyOverflow, toys.ToyNew)
 
 
@@ -92,22 +96,22 @@ def test_auto_moves_on_to_native_by_itself(monkeypatch: pytest.MonkeyPatch) -> N
 
     class Native:
         def __init__(self, ts: Any, workers: int) -> None:
-            self.engine = checks.PythonEngine(ts)
+            self.engine = PythonEngine(ts)
             asked.append((ts, workers))
 
         def explore(self, question: Any, limits: Limits, report: Any) -> Any:
             return self.engine.explore(question, limits, report)
 
-    monkeypatch.setattr(checks, "native_engine", lambda: Native)
-    monkeypatch.setattr(checks, "SMALL", 2000)
+    monkeypatch.setattr(runner, "native_engine", lambda: Native)
+    monkeypatch.setattr(runner, "SMALL", 2000)
     found = verdict(toys.ToyBig, toys.ToyNew, workers=2)
     assert (found.engine, found.verdict, found.states) == ("native", "holds", 20736)
     assert [w for _, w in asked] == [2]
 
 
 def test_auto_without_native_goes_on_in_python(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checks, "native_engine", lambda: None)
-    monkeypatch.setattr(checks, "SMALL", 2000)
+    monkeypatch.setattr(runner, "native_engine", lambda: None)
+    monkeypatch.setattr(runner, "SMALL", 2000)
     assert verdict(toys.ToyBig, toys.ToyNew).engine == "python"
     with pytest.raises(ZonedevError, match="needs Numba"):
         verdict(toys.ToyBig, toys.ToyNew, engine="native")
@@ -115,7 +119,7 @@ def test_auto_without_native_goes_on_in_python(monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_wrong_lowering_is_found_by_the_replay(monkeypatch: pytest.MonkeyPatch) -> None:
     """A step that stores a wrong count: the replay names the location that differs."""
-    right = checks.PythonEngine.explore
+    right = PythonEngine.explore
 
     def explore(self: Any, *args: Any) -> Any:
         found = right(self, *args)
@@ -123,23 +127,25 @@ def test_a_wrong_lowering_is_found_by_the_replay(monkeypatch: pytest.MonkeyPatch
         function, fanout = self.code.steps[0][3]
 
         def wrong(*words: int) -> Any:
-            return tuple(w ^ (1 << slot.shift) if n == slot.word else w for n, w in enumerate(function(*words)))
+            return tuple(
+                w ^ (1 << slot.shift) if n == slot.word else w for n, w in enumerate(function(*words))
+            )
 
         self.code.steps[0][3] = (wrong, fanout)
         return found
 
-    monkeypatch.setattr(checks.PythonEngine, "explore", explore)
+    monkeypatch.setattr(PythonEngine, "explore", explore)
     with pytest.raises(ReplayMismatch, match=r"page0._refcount is 2 in plain Python but 3 lowered"):
         verdict(toys.ToyUnbindVsPin, toys.ToyOld)
 
 
 def test_replay_names_the_location_that_differs() -> None:
     selection = checks.select(toys.ToyUnbindVsPin, toys.RULES)
-    systems = [build(toys.ToyUnbindVsPin, toys.ToyOld, {}, selection.monitors) for _ in range(2)]
+    systems: list[Any] = [build(toys.ToyUnbindVsPin, toys.ToyOld, {}, selection.monitors) for _ in range(2)]
     ts = lower(systems[0], selection.names)
     systems[1].records["Page"][0]._refcount.value = 2
     with pytest.raises(ReplayMismatch, match=r"page0._refcount is 2 in plain Python but 1 lowered"):
-        Replay(ts, checks.PythonEngine(ts).code, systems[1], frozenset()).run([], 0)
+        Replay(ts, PythonEngine(ts).code, systems[1], frozenset()).run([], 0)
 
 
 class Sleeper(Record):
@@ -219,7 +225,7 @@ class GuardReadsFreed(Scenario):
 
     def task_A(t: Any, m: Any) -> None:
         lock(m.page.lock)
-        toys.free(m.page)
+        free(m.page)
 
     def task_B(t: Any, m: Any) -> None:
         with atomic("a wait on a flag in the page"):

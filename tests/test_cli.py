@@ -14,10 +14,11 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+
 import toys
 from conftest import ROOT
-
 from zonedev import cli
+from zonedev.scenarios.base import holds
 
 SCRIPT = str(ROOT / "tests" / "toy_cli.py")
 ENV = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
@@ -25,7 +26,13 @@ ENV = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
 
 def zonedev(*args: str, **options: Any) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, SCRIPT, *args], capture_output=True, text=True, cwd=ROOT, env=ENV, timeout=60, **options
+        [sys.executable, SCRIPT, *args],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=ENV,
+        timeout=60,
+        **options,
     )
 
 
@@ -59,7 +66,8 @@ def test_cold_start_is_fast() -> None:
 
 
 def test_light_imports() -> None:
-    code = "import sys, zonedev.cli; print([m for m in ('numba', 'numpy', 'rich', 'jinja2') if m in sys.modules])"
+    heavy = ["numba", "numpy", "rich", "jinja2"]
+    code = f"import sys, zonedev.cli; print([m for m in {heavy} if m in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=ENV)
     assert found.stdout == "[]\n"
 
@@ -127,7 +135,10 @@ FILES = {
     "syntax.py": ("class A(:\n", "syntax.py:1: syntax error: "),
     "raises.py": ("x = 1\ny = x.z\n", "raises.py:2: AttributeError: "),
     "missing.py": ("class Other:\n    pass\n", "missing.py:1: class 'A': there is Other"),
-    "alien.py": ("\nclass A:\n    pass\n", "alien.py:2: class A does not derive from a design: derive it from one"),
+    "alien.py": (
+        "\nclass A:\n    pass\n",
+        "alien.py:2: class A does not derive from a design: derive it from one",
+    ),
     "value.py": ("A = 3\n", "value.py:1: A is not a class"),
     "construct.py": (
         "from toys import ToyNew\nclass A(ToyNew):\n    def drain(k, dev):\n        try:\n            pass\n"
@@ -167,7 +178,9 @@ def test_bad_design_files(capsys: pytest.CaptureFixture[str], tmp_path: Path, na
 def test_a_design_from_a_file(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     file = tmp_path / "mine.py"
     file.write_text("from toys import ToyNew\nclass Mine(ToyNew):\n    def drain(k, dev):\n        pass\n")
-    code, out, _ = inside(capsys, "check", "toy-unbind-vs-pin", "--design", f"{file}:Mine", "--format", "json")
+    code, out, _ = inside(
+        capsys, "check", "toy-unbind-vs-pin", "--design", f"{file}:Mine", "--format", "json"
+    )
     assert code == 2
     assert json.loads(out)["design"] == f"{file}:Mine"
 
@@ -182,7 +195,10 @@ def test_internal_errors_say_how_to_get_the_traceback(
     code = cli.main(["designs"], load=broken)
     out, err = capsys.readouterr()
     assert (code, out) == (1, "")
-    assert err == "zonedev: error: internal error: RuntimeError: oh (set ZONEDEV_TRACEBACK=1 for the traceback)\n"
+    assert (
+        err
+        == "zonedev: error: internal error: RuntimeError: oh (set ZONEDEV_TRACEBACK=1 for the traceback)\n"
+    )
 
 
 def test_help_exits_0() -> None:
@@ -215,7 +231,9 @@ def test_json(capsys: pytest.CaptureFixture[str]) -> None:
     found = json.loads(out)
     assert code == 2
     assert found["schema_version"] == 1
-    wanted = "scenario design scope verdict rule objects states transitions depth engine workers seconds trace"
+    wanted = (
+        "scenario design scope verdict rule objects states transitions depth engine workers seconds trace"
+    )
     assert set(wanted.split()) <= set(found)
     assert set(found["trace"][0]) >= {"n", "task", "function", "source", "text", "changes"}
     assert found["trace"][2]["changes"] == [{"where": "page0._refcount", "old": "1", "new": "2"}]
@@ -238,7 +256,9 @@ def test_ktap(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_junit(capsys: pytest.CaptureFixture[str]) -> None:
-    _, out, _ = inside(capsys, "check", "toy-locks", "--design", "toy-1", "--design", "toy-2", "--format", "junit")
+    _, out, _ = inside(
+        capsys, "check", "toy-locks", "--design", "toy-1", "--design", "toy-2", "--format", "junit"
+    )
     suite = ElementTree.fromstring(out)
     assert (suite.get("tests"), suite.get("failures")) == ("2", "1")
     failure = suite.find("testcase/failure")
@@ -288,7 +308,7 @@ def test_matrix_promotes_and_compares(capsys: pytest.CaptureFixture[str], golden
 def test_matrix_against_a_wrong_expectation(
     capsys: pytest.CaptureFixture[str], goldens: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(toys.ToyLocks, "expected", {"toy-1": toys.holds()})
+    monkeypatch.setattr(toys.ToyLocks, "expected", {"toy-1": holds()})
     code, out, _ = inside(capsys, "matrix", "toy-locks")
     assert code == 2
     assert "expected holds, found violated no-deadlock" in " ".join(out.split())
@@ -330,7 +350,9 @@ def test_cost(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_run_json(capsys: pytest.CaptureFixture[str]) -> None:
-    code, out, _ = inside(capsys, "run", "toy-unbind-vs-pin", "--design", "toy-1", "--seed", "7", "--format", "json")
+    code, out, _ = inside(
+        capsys, "run", "toy-unbind-vs-pin", "--design", "toy-1", "--seed", "7", "--format", "json"
+    )
     found = json.loads(out)
     assert code in (0, 2)
     assert found["seed"] == 7 and found["trace"]
@@ -338,6 +360,7 @@ def test_run_json(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_run_finds_what_breaks_on_some_seed(capsys: pytest.CaptureFixture[str]) -> None:
     codes = {
-        inside(capsys, "run", "toy-unbind-vs-pin", "--design", "toy-1", "--seed", str(seed))[0] for seed in range(60)
+        inside(capsys, "run", "toy-unbind-vs-pin", "--design", "toy-1", "--seed", str(seed))[0]
+        for seed in range(60)
     }
     assert codes == {0, 2}

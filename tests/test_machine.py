@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator
 
 import pytest
-import toys
 
+import toys
 from zonedev.lang.errors import RuleBroken, ZonedevError
 from zonedev.machine import Job, Machine
 
@@ -60,7 +60,9 @@ def test_the_rules_watch() -> None:
         a = machine.task("A")
         page = a.pin(dev)
         machine.task("B").unbind(dev)
-        with pytest.raises(RuleBroken, match="page-lifetime: dma_write writes page0.dirty after page0 was freed"):
+        with pytest.raises(
+            RuleBroken, match=r"page-lifetime: dma_write writes page0\.dirty after page0 was freed"
+        ):
             a.dma_write(page)
 
 
@@ -69,7 +71,9 @@ def test_deadlocks_are_only_pending_jobs(machine: Machine) -> None:
     machine.task("A").hold(dev)
     jobs = [machine.task(n).pin(dev) for n in "BC"]
     assert machine.pending() == jobs
-    assert re.fullmatch(r"<B.pin\(dev\): waits in pin \(tests/toys.py:\d+\): lock\(dev.lock\)>", repr(jobs[0]))
+    assert re.fullmatch(
+        r"<B.pin\(dev\): waits in pin \(tests/toys.py:\d+\): lock\(dev.lock\)>", repr(jobs[0])
+    )
 
 
 def test_records_after_the_start(machine: Machine) -> None:
@@ -95,7 +99,9 @@ def test_the_trace_is_like_any_other(machine: Machine) -> None:
     steps = machine.trace()
     assert [s.n for s in steps] == list(range(1, len(steps) + 1))
     assert {s.task for s in steps} == {"A"}
-    assert [(c.where, c.old, c.new) for s in steps for c in s.changes if not c.quiet] == [("page0._refcount", "1", "2")]
+    assert [(c.where, c.old, c.new) for s in steps for c in s.changes if not c.quiet] == [
+        ("page0._refcount", "1", "2")
+    ]
     assert steps[0].call == "pin(dev)"
 
 

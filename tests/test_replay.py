@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 import toys
 from test_cli import fails, inside, zonedev
 
@@ -22,12 +23,12 @@ def trace(capsys: Capsys, tmp_path: Path) -> Path:
     return file
 
 
-def edited(trace: Path, **changes: Any) -> str:
+def edited(file: Path, **changes: Any) -> str:
     """The file with some keys changed; None removes one."""
-    value = json.loads(trace.read_text())
+    value = json.loads(file.read_text())
     value.update(changes)
-    trace.write_text(json.dumps({k: v for k, v in value.items() if v is not None}))
-    return str(trace)
+    file.write_text(json.dumps({k: v for k, v in value.items() if v is not None}))
+    return str(file)
 
 
 def test_replay_breaks_the_rule_again(capsys: Capsys, trace: Path) -> None:
@@ -41,7 +42,16 @@ def test_replay_breaks_the_rule_again(capsys: Capsys, trace: Path) -> None:
 
 def test_replay_of_a_list_and_of_a_deadlock(capsys: Capsys, tmp_path: Path) -> None:
     _, out, _ = inside(
-        capsys, "check", "toy-locks", "toy-unbind-vs-pin", "--design", "toy-1", "--design", "toy-2", "--format", "json"
+        capsys,
+        "check",
+        "toy-locks",
+        "toy-unbind-vs-pin",
+        "--design",
+        "toy-1",
+        "--design",
+        "toy-2",
+        "--format",
+        "json",
     )
     file = tmp_path / "list.json"
     file.write_text(out)
@@ -83,7 +93,11 @@ def test_bad_traces(capsys: Capsys, trace: Path, changes: dict[str, Any], text: 
 
 def test_not_a_trace(capsys: Capsys, tmp_path: Path) -> None:
     file = tmp_path / "x.json"
-    for content, text in (("[1]", "not a verdict"), ("{} x", "x.json:1: not JSON"), ("[]", "no counterexample")):
+    for content, text in (
+        ("[1]", "not a verdict"),
+        ("{} x", "x.json:1: not JSON"),
+        ("[]", "no counterexample"),
+    ):
         file.write_text(content)
         assert text in fails(capsys, "replay", str(file))
     file.write_bytes(b"\xff\xfe")
@@ -93,7 +107,9 @@ def test_not_a_trace(capsys: Capsys, tmp_path: Path) -> None:
 def test_a_step_of_nobody(capsys: Capsys, trace: Path) -> None:
     steps = json.loads(trace.read_text())["trace"]
     steps[3]["task"] = "Z"
-    assert "step 4 of the trace: toy-unbind-vs-pin has no task Z" in fails(capsys, "replay", edited(trace, trace=steps))
+    assert "step 4 of the trace: toy-unbind-vs-pin has no task Z" in fails(
+        capsys, "replay", edited(trace, trace=steps)
+    )
 
 
 def test_pdb_stops_at_each_step(trace: Path) -> None:

@@ -3,7 +3,6 @@
 import sys
 
 import toys
-
 from zonedev.cli import main
 
 if __name__ == "__main__":

@@ -20,8 +20,8 @@ from zonedev.lang.primitives import (
     unlock,
     wait_for_completion,
 )
-from zonedev.lang.records import Record, embed, flag, number, packed, pointer, ref
 from zonedev.lang.records import Packed as PackedValue
+from zonedev.lang.records import Record, embed, flag, number, packed, pointer, ref
 from zonedev.lang.runtime import choose, ensure, free
 from zonedev.lang.system import Monitor, Specification, System
 from zonedev.rules.base import Rule
@@ -73,7 +73,7 @@ class ToyNew(Specification):
         if atomic_dec_and_test(page._refcount):
             complete(dev.done)
 
-    def pin(k, dev: Device) -> Page | None:
+    def pin(k, dev: Device) -> Any:
         """Pin the device's page, or return None."""
         lock(dev.lock)
         page = dev.page
@@ -152,7 +152,9 @@ RULES = {
     r.name: r
     for r in (
         Rule("page-lifetime", "safety", "nothing reaches a page after it was freed"),
-        Rule("refcount-exact", "safety", "at rest the count is zero", (Monitor("refcount-exact", check_count),)),
+        Rule(
+            "refcount-exact", "safety", "at rest the count is zero", (Monitor("refcount-exact", check_count),)
+        ),
         Rule("no-deadlock", "safety", "some task can always go on"),
         Rule("no-lost-wakeup", "safety", "a sleeper is woken"),
         Rule("removal-terminates", "progress", "unbind can always come to its end"),

@@ -20,6 +20,10 @@ from zonedev.scenarios.base import Scenario
 Operation = Callable[[System], Callable[[], Any]]
 
 
+#: What the command line has a list of, and how many names an error line can bear.
+LISTED, MANY = ("design", "scenario", "rule"), 6
+
+
 @dataclass(frozen=True)
 class Catalogue:
     """The registries, in the order in which they are listed."""
@@ -62,7 +66,9 @@ class Catalogue:
         module = load_module(file)
         found = vars(module).get(name)
         if found is None:
-            own = [n for n, c in vars(module).items() if isinstance(c, type) and c.__module__ == module.__name__]
+            own = [
+                n for n, c in vars(module).items() if isinstance(c, type) and c.__module__ == module.__name__
+            ]
             raise unknown(f"{file}:1: class", name, own)
         if not isinstance(found, type):
             raise ZonedevError(f"{file}:1: {name} is not a class: give FILE.py:CLASS")
@@ -97,9 +103,17 @@ def unknown(what: str, name: str, known: Iterable[str]) -> ZonedevError:
     names = list(known)
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     if near:
+        best = likeness(name, near[0])
+        near = [n for n in near if likeness(name, n) > best - 0.15]
         return ZonedevError(f"no {what} {name!r}: did you mean {' or '.join(near)}?")
-    listed = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
+    if what in LISTED and len(names) > MANY:
+        return ZonedevError(f"no {what} {name!r}: zonedev {what}s lists them")
+    listed = ", ".join(names[:MANY]) + (", ..." if len(names) > MANY else "")
     return ZonedevError(f"no {what} {name!r}: there is {listed or 'none'}")
+
+
+def likeness(a: str, b: str) -> float:
+    return difflib.SequenceMatcher(None, a, b).ratio()
 
 
 def load_module(file: Path) -> ModuleType:
@@ -112,7 +126,9 @@ def load_module(file: Path) -> ModuleType:
     try:
         spec.loader.exec_module(module)
     except SyntaxError as error:
-        raise ZonedevError(f"{error.filename or file}:{error.lineno or 1}: syntax error: {error.msg}") from None
+        raise ZonedevError(
+            f"{error.filename or file}:{error.lineno or 1}: syntax error: {error.msg}"
+        ) from None
     except ZonedevError as error:
         raise ZonedevError(f"{place_in(error, file)}: {error}") from None
     except Exception as error:
@@ -122,8 +138,11 @@ def load_module(file: Path) -> ModuleType:
 
 def place_in(error: BaseException, file: Path) -> str:
     """The line of `file` that led to `error`."""
-    lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if Path(f.filename) == file.absolute()
-             or f.filename == str(file)]
+    lines = [
+        f.lineno
+        for f in traceback.extract_tb(error.__traceback__)
+        if Path(f.filename) == file.absolute() or f.filename == str(file)
+    ]
     return f"{file}:{lines[-1] if lines else 1}"
 
 

@@ -104,12 +104,20 @@ def parser() -> Parser:
 def add_check(found: Parser) -> None:
     found.add_argument("scenario", metavar="SCENARIO", nargs="+")
     found.add_argument(
-        "--design", metavar="D", action="append", default=[], help="a design or FILE.py:CLASS (default: the newest)"
+        "--design",
+        metavar="D",
+        action="append",
+        default=[],
+        help="a design or FILE.py:CLASS (default: the newest)",
     )
     found.add_argument("--rule", metavar="R", action="append", default=[], help="check only this rule")
-    found.add_argument("--scope", metavar="NAME=N,...", action="append", default=[], help="sizes, e.g. pages=2")
+    found.add_argument(
+        "--scope", metavar="NAME=N,...", action="append", default=[], help="sizes, e.g. pages=2"
+    )
     found.add_argument("--engine", choices=("auto", "python", "native"), default="auto")
-    found.add_argument("--workers", metavar="N", type=positive, default=1, help="threads of the native engine")
+    found.add_argument(
+        "--workers", metavar="N", type=positive, default=1, help="threads of the native engine"
+    )
     add_limits(found)
 
 
@@ -159,3 +167,8 @@ def failed(text: str) -> int:
         traceback.print_exc()
     print(f"zonedev: error: {' '.join(text.split())}", file=sys.stderr)
     return ERROR
+
+
+def entry() -> NoReturn:
+    """The console script."""
+    sys.exit(main())

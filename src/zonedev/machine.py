@@ -14,16 +14,18 @@ goes on as far as it can whenever something else has happened.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from zonedev.explore.replay import blocked_text, check_at_rest
 from zonedev.explore.stepper import Stepper, kernel_stack
 from zonedev.explore.trace import TraceStep, source_of
+from zonedev.explore.view import View, holders
 from zonedev.lang.errors import RuleBroken, ZonedevError
-from zonedev.lang.records import Array, Field, Packed, Record
+from zonedev.lang.records import Record
 from zonedev.lang.runtime import Runtime
-from zonedev.lang.system import Specification, System, show
+from zonedev.lang.system import Specification, System
 
 #: Steps after which a call that neither returns nor blocks is given up.
 MAX_STEPS = 100_000
@@ -67,25 +69,6 @@ class Job:
         if self._error is not None:
             return f"<{self._text}: raised {self._error}>"
         return f"<{self._text}: {'done' if self.done else f'waits in {self.blocked_on}'}>"
-
-
-class View:
-    """What a record holds at the moment, and which locations refer to it."""
-
-    def __init__(self, record: Record, held_by: list[str]) -> None:
-        self.name = repr(record)
-        self.values = dict(fields_of(record))
-        self.held_by = held_by
-
-    def __getattr__(self, name: str) -> Any:
-        try:
-            return self.values[name]
-        except KeyError:
-            raise AttributeError(f"{self.name} has no {name}") from None
-
-    def __repr__(self) -> str:
-        values = ", ".join(f"{n}={show(v)}" for n, v in self.values.items())
-        return f"<{self.name}: {values}; held by {', '.join(self.held_by) or 'nobody'}>"
 
 
 class TaskByHand:
@@ -179,7 +162,7 @@ class Machine:
         that maps it.
         """
         record = page if isinstance(page, Record) else self._page_at(page, task)
-        return View(record, list(self._holders(record)))
+        return View(record, holders(self.system, record))
 
     def _page_at(self, va: Any, task: TaskByHand | str | None) -> Record:
         lookup = getattr(self.k, "page_at", None)
@@ -200,14 +183,6 @@ class Machine:
     def _quietly(self) -> Any:
         self.system.runtime = self._setup_runtime
         return self.system.running_as(None)
-
-    def _holders(self, wanted: Record) -> Iterator[str]:
-        """The locations whose value is, or contains, a pointer to `wanted`."""
-        for records in self.system.records.values():
-            for record in records:
-                for label, value in locations_of(record):
-                    if refers(value, wanted):
-                        yield label
 
     def pending(self) -> list[Job]:
         """The calls that wait for something."""
@@ -292,7 +267,10 @@ class Machine:
                 self.system.runtime = self._stepper
                 self._actors[key] = len(self._stepper.tasks)
                 self._stepper.spawn(
-                    task, lambda f=function, a=args: f(*a), function.__name__, actor=True  # type: ignore[misc]
+                    task,
+                    partial(function, *args),
+                    function.__name__,
+                    actor=True,
                 )
 
     def close(self) -> None:
@@ -304,41 +282,3 @@ class Machine:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def fields_of(record: Record) -> Iterator[tuple[str, Any]]:
-    """The fields of a record by name; counters and other one-field structures by their value."""
-    for field in record._fields.values():
-        value = record._values[field.name]
-        if field.embed is not None:
-            inner = dict(fields_of(value))
-            if set(inner) == {"value"}:
-                yield field.name, inner["value"]
-            else:
-                yield from ((f"{field.name}.{n}", v) for n, v in inner.items())
-        elif not isinstance(value, Array):
-            yield field.name, value
-
-
-def locations_of(record: Record) -> Iterator[tuple[str, Any]]:
-    """The shared locations of a record that do not hold their default, with their labels."""
-    for field in record._fields.values():
-        value = record._values[field.name]
-        if field.embed is not None:
-            yield from locations_of(value)
-        elif isinstance(value, Array):
-            label = record._label(field.name)
-            yield from ((f"{label}[{i}]", value.peek(i)) for i in value.touched())
-        elif is_shared(field):
-            yield record._label(field.name), value
-
-
-def is_shared(field: Field) -> bool:
-    return field.kind is not None
-
-
-def refers(value: Any, wanted: Record) -> bool:
-    """Whether a value is a pointer to `wanted` or a packed word that has one."""
-    if isinstance(value, Packed):
-        return any(getattr(value, n) is wanted for n in value._members)
-    return value is wanted

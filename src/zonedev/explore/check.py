@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
-from zonedev.explore.pygen import PythonSteps, State, generate
-from zonedev.explore.python import PythonEngine
+from zonedev.explore.finish import no_finish_text
 from zonedev.explore.replay import Ending, Replay
 from zonedev.explore.result import (
     DEADLOCK,
@@ -17,29 +16,18 @@ from zonedev.explore.result import (
     NO_FINISH,
     Exploration,
     Limits,
-    Progress,
     Question,
     Report,
 )
+from zonedev.explore.runner import Runner
 from zonedev.explore.trace import TraceStep, short_path
 from zonedev.lang.errors import RuleBroken, SpecError, ZonedevError
 from zonedev.lang.system import Monitor, Specification, System
-from zonedev.lang.transition import TransitionSystem, lower
+from zonedev.lang.transition import lower
 from zonedev.rules.base import Rule
 from zonedev.scenarios.base import Scenario, build, full_scope
 
-#: Where the automatic choice moves on from CPython to compiled code.
-SMALL = 25_000
-#: How far a state that cannot finish is explored to say which tasks are at fault.
-FOLLOW = 20_000
-
 HOLDS, VIOLATED, UNDETERMINED = "holds", "violated", "undetermined"
-
-
-class Engine(Protocol):
-    """What explores a transition system."""
-
-    def explore(self, question: Question, limits: Limits, report: Report | None) -> Exploration: ...
 
 
 @dataclass
@@ -81,7 +69,9 @@ class Selection:
         return frozenset(self.rules)
 
 
-def select(scenario: type[Scenario], known: Mapping[str, Rule], asked: Iterable[str] | None = None) -> Selection:
+def select(
+    scenario: type[Scenario], known: Mapping[str, Rule], asked: Iterable[str] | None = None
+) -> Selection:
     """The scenario's rules, narrowed to those that are asked for."""
     mine = list(known) if scenario.rules is None else list(scenario.rules)
     for name in mine:
@@ -121,10 +111,8 @@ def check(
     `known` are the rules that exist (the built-in ones by default), of which `rules`
     selects some.  Ctrl-C ends in an undetermined verdict.
     """
-    if known is None:
-        from zonedev.rules import RULES as known  # noqa: N811
     begun = time.perf_counter()
-    selection = select(scenario, known, rules)
+    selection = select(scenario, built_in_rules() if known is None else known, rules)
     sizes = full_scope(scenario, scope or {})
     verdict = Verdict(
         scenario.name(), design_name or name_of(design), sizes, UNDETERMINED, engine="python", workers=workers
@@ -137,12 +125,21 @@ def check(
     return verdict
 
 
+def built_in_rules() -> Mapping[str, Rule]:
+    from zonedev.rules import RULES  # here, so that other catalogues need none of the kernel
+
+    return RULES
+
+
 def name_of(design: type[Specification]) -> str:
     return str(getattr(design, "name", design.__name__))
 
 
 def set_up(
-    scenario: type[Scenario], design: type[Specification], scope: Mapping[str, Any], monitors: tuple[Monitor, ...]
+    scenario: type[Scenario],
+    design: type[Specification],
+    scope: Mapping[str, Any],
+    monitors: tuple[Monitor, ...],
 ) -> System:
     """Build the system; what goes wrong in set-up is an error with its place."""
     try:
@@ -161,85 +158,6 @@ def blame(error: BaseException) -> str:
     places = [f"{short_path(f.filename)}:{f.lineno}" for f in frames]
     own = [p for p in places if not p.startswith(("lang/", "explore/"))]
     return (own or places)[-1]
-
-
-class Runner:
-    """Chooses an engine and explores."""
-
-    def __init__(
-        self, ts: TransitionSystem, question: Question, limits: Limits, report: Report | None, workers: int
-    ) -> None:
-        self.ts, self.question, self.limits, self.report, self.workers = ts, question, limits, report, workers
-        self.engine = "python"
-        self._code: PythonSteps | None = None
-        self._seen: Progress | None = None
-
-    @property
-    def code(self) -> PythonSteps:
-        """The steps as Python functions."""
-        if self._code is None:
-            self._code = generate(self.ts)
-        return self._code
-
-    def run(self, engine: str) -> Exploration:
-        """Explore with the engine called `engine`; an interrupt stops with what is known."""
-        begun = time.perf_counter()
-        try:
-            return {"auto": self.auto, "python": self.python, "native": self.native}[engine]()
-        except KeyboardInterrupt:
-            seen = self._seen or Progress(0, 0, 0, 0, 0.0)
-            return Exploration(
-                seen.states,
-                seen.transitions,
-                seen.depth + 1,
-                time.perf_counter() - begun,
-                stopped="interrupted",
-                frontier=seen.frontier,
-            )
-
-    def auto(self) -> Exploration:
-        """Small spaces in CPython; larger ones from the beginning, compiled."""
-        own = self.limits.states
-        small = SMALL if own is None else min(SMALL, own)
-        found = self.python(replace(self.limits, states=small))
-        if found.stopped != f"--max-states {small}" or small == own:
-            return found
-        if native_engine() is None:
-            return self.python()
-        rest = self.limits
-        if rest.seconds is not None:
-            rest = replace(rest, seconds=max(0.0, rest.seconds - found.seconds))
-        found = self.native(rest)
-        if found.stopped is not None and found.stopped.startswith("--max-seconds"):
-            found.stopped = f"--max-seconds {self.limits.seconds:g}"
-        return found
-
-    def python(self, limits: Limits | None = None) -> Exploration:
-        self.engine = "python"
-        engine = PythonEngine(self.ts)
-        self._code = engine.code
-        return engine.explore(self.question, limits or self.limits, self._watch)
-
-    def native(self, limits: Limits | None = None) -> Exploration:
-        self.engine = "native"
-        make = native_engine()
-        if make is None:
-            raise ZonedevError("the native engine needs Numba: install it, or use --engine python")
-        return make(self.ts, self.workers).explore(self.question, limits or self.limits, self._watch)
-
-    def _watch(self, progress: Progress) -> None:
-        self._seen = progress
-        if self.report is not None:
-            self.report(progress)
-
-
-def native_engine() -> Callable[[TransitionSystem, int], Engine] | None:
-    """The native engine, where it can be had."""
-    try:
-        from zonedev.explore.native import NativeEngine
-    except ImportError:
-        return None
-    return NativeEngine
 
 
 def judge(
@@ -273,45 +191,3 @@ def rule_of(found: Exploration, ending: Ending, scenario: type[Scenario]) -> str
     special = {DEADLOCK: "no-deadlock", LOST_WAKEUP: "no-lost-wakeup", NO_FINISH: scenario.progress}
     assert found.ending is not None
     return special.get(found.ending) or str(ending.rule)
-
-
-def no_finish_text(runner: Runner, path: Iterable[tuple[int, int]], trace: list[TraceStep]) -> str:
-    """Which tasks can never finish from the end of `path` on."""
-    state: State = runner.ts.initial()
-    for task, choice in path:
-        (state,) = (s for t, c, s in successors(runner.code, state) if (t, c) == (task, choice))
-    able, complete = finishers(runner, state)
-    names = [t.name for t in runner.ts.tasks if not t.actor]
-    stuck = [n for n in names if n not in able]
-    if not complete:
-        return "from here on, some task can never finish"
-    if not stuck:
-        return f"from here on, {' and '.join(names)} can never all finish"
-    where = {s.task: s for s in trace}
-    parts = [f"{n} (last in {where[n].function}, {where[n].source})" if n in where else n for n in stuck]
-    return f"from here on, {' and '.join(parts)} can never finish"
-
-
-def successors(code: PythonSteps, state: State) -> list[tuple[int, int, State]]:
-    """The steps from a state that break no rule."""
-    found = []
-    for task, (word, shift, mask) in enumerate(code.pcs):
-        function, fanout = code.steps[task][state[word] >> shift & mask]
-        for choice in range(fanout):
-            outcome = function(*state) if fanout == 1 else function(*state, choice)
-            if isinstance(outcome, tuple):
-                found.append((task, choice, outcome))
-    return found
-
-
-def finishers(runner: Runner, start: State) -> tuple[set[str], bool]:
-    """The tasks that can come to their end from `start`, and whether all states were seen."""
-    seen, todo, able = {start}, [start], set[str]()
-    while todo and len(seen) < FOLLOW:
-        state = todo.pop()
-        able.update(runner.ts.tasks[n].name for n, pc in enumerate(runner.ts.pcs(state)) if pc == 0)
-        for _, _, new in successors(runner.code, state):
-            if new not in seen:
-                seen.add(new)
-                todo.append(new)
-    return able, not todo

@@ -69,7 +69,8 @@ def measure(design: type[Specification], operation: Callable[[System], Callable[
 
 
 def table(
-    designs: Mapping[str, type[Specification]], operations: Mapping[str, Callable[[System], Callable[[], Any]]]
+    designs: Mapping[str, type[Specification]],
+    operations: Mapping[str, Callable[[System], Callable[[], Any]]],
 ) -> dict[str, dict[str, Cost | None]]:
     """The cost of every operation under every design; None where a design does not have it."""
     found: dict[str, dict[str, Cost | None]] = {}

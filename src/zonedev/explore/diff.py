@@ -45,7 +45,9 @@ def names(design: type[Specification]) -> list[str]:
     own: dict[str, None] = {}
     for cls in reversed(design.__mro__):
         if cls is not Specification and issubclass(cls, Specification):
-            own.update(dict.fromkeys(n for n in vars(cls) if not n.startswith("_") and n not in ("name", "title")))
+            own.update(
+                dict.fromkeys(n for n in vars(cls) if not n.startswith("_") and n not in ("name", "title"))
+            )
     return list(own)
 
 
@@ -57,7 +59,12 @@ def resolved(design: type[Specification], name: str) -> Any:
 
 
 def same_constant(a: Any, b: Any) -> bool:
-    return not isinstance(a, FunctionType) and not isinstance(b, FunctionType) and type(a) is type(b) and bool(a == b)
+    return (
+        not isinstance(a, FunctionType)
+        and not isinstance(b, FunctionType)
+        and type(a) is type(b)
+        and bool(a == b)
+    )
 
 
 def definition(design: type[Specification], name: str) -> Definition | None:

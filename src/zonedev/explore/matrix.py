@@ -141,7 +141,9 @@ def run(
             settle(catalogue, futures[future], future.result())
             report(n, len(cells))
     except BrokenProcessPool:
-        raise ZonedevError("matrix: a process that checked was killed: give it more memory, or fewer --jobs") from None
+        raise ZonedevError(
+            "matrix: a process that checked was killed: give it more memory, or fewer --jobs"
+        ) from None
     except KeyboardInterrupt:
         pool.shutdown(wait=False, cancel_futures=True)
         return False

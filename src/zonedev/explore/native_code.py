@@ -22,12 +22,15 @@ PIPELINE = "2"  # counts the changes of how IR is turned into code
 KEEP = 400  # entries that the cache holds at most
 
 
-def cache_directory() -> Path:
-    """Where compiled models are kept."""
+def cache_directory() -> Path | None:
+    """Where compiled models are kept; None where the user has no home."""
     base = os.environ.get("XDG_CACHE_HOME")
     if not base and sys.platform == "win32":
         base = os.environ.get("LOCALAPPDATA")
-    return (Path(base) if base else Path.home() / ".cache") / "zonedev" / "native"
+    try:
+        return (Path(base) if base else Path.home() / ".cache") / "zonedev" / "native"
+    except RuntimeError:
+        return None
 
 
 class Code:
@@ -41,14 +44,15 @@ class Code:
         prepare()
         machine = target_machine()
         name = entry_name(text, machine)
-        found = read_entry(cache / name) if cache is not None else None
-        self.cached = found is not None
-        if found is None:
-            found = compile_object(text, machine)
+        kept = read_entry(cache / name) if cache is not None else None
+        self.cached = kept is not None
+        if kept is None:
+            code = compile_object(text, machine)
             if cache is not None:
-                write_entry(cache, name, found)
+                write_entry(cache, name, code)
+            kept = llvm.ObjectFileRef.from_data(code)
         self._engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), target_machine())
-        self._engine.add_object_file(llvm.ObjectFileRef.from_data(found))
+        self._engine.add_object_file(kept)
         self._engine.finalize_object()
 
     def address(self, function: str) -> int:
@@ -91,14 +95,16 @@ def entry_name(text: str, machine: Any) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:40] + ".o"
 
 
-def read_entry(path: Path) -> bytes | None:
-    """The object file of a sound cache entry."""
+def read_entry(path: Path) -> Any:
+    """The object file of a sound cache entry, or None."""
     try:
         data = path.read_bytes()
-    except OSError:
-        return None
-    checksum, code = data[:32], data[32:]
-    return code if hashlib.sha256(code).digest() == checksum else None
+        checksum, code = data[:32], data[32:]
+        if hashlib.sha256(code).digest() == checksum:
+            return llvm.ObjectFileRef.from_data(code)
+    except (OSError, RuntimeError):
+        pass
+    return None
 
 
 def write_entry(cache: Path, name: str, code: bytes) -> None:

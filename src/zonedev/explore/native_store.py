@@ -14,7 +14,8 @@ Words = np.ndarray[Any, np.dtype[np.int64]]
 
 FIRST_ROWS = 1 << 12
 FIRST_BITS = 13
-FULL = 0.6  # of a table's slots are used before it grows
+FULL, FULLER = 0.5, 0.7  # of a table's slots are used before it grows: small and large tables
+LARGE = 24  # log2 slots of a large table, where memory counts for more than time
 MOST_STATES = (1 << 32) - (1 << 20)  # global numbers have 32 bits
 CHUNK = 1 << 14  # states that a kernel expands before Python looks around
 HUGE = 1 << 21  # from this size on, huge pages are asked for
@@ -95,7 +96,8 @@ class Store:
         row[k.ROWS], row[k.CHILDREN] = self.rows[worker].address, self.children[worker].address
         row[k.TABLE] = self.tables[worker].address
         row[k.CAPACITY] = self.children[worker].size // 4
-        row[k.LIMIT] = int(FULL * (1 << int(row[k.BITS])))
+        bits = int(row[k.BITS])
+        row[k.LIMIT] = int((FULLER if bits >= LARGE else FULL) * (1 << bits))
 
     @property
     def states(self) -> int:

@@ -37,6 +37,10 @@ class PythonEngine:
         self.states: list[State] = []
         self.edges: list[list[Edge]] = []
         self.levels: list[int] = []  # where each level begins
+        self.wrong: dict[int, int] = {}  # states of the present level at which a rule breaks
+        self.broken = False  # a step from this level breaks a rule
+        self.transitions = self.ends = 0
+        self.begun = 0.0
 
     def expand(self, state: State) -> list[tuple[int, int, State | int]]:
         """The steps that can be taken: task, choice, and new state or the number of a fail."""
@@ -77,66 +81,84 @@ class PythonEngine:
         report: Report | None = None,
     ) -> Exploration:
         """Explore all reachable states, or up to the level of the first violation."""
-        begun = time.perf_counter()
+        self.begun = time.perf_counter()
         start = self.ts.initial()
         self.number, self.states, self.edges, self.levels = {start: 0}, [start], [], [0]
-        number, states = self.number, self.states
-        transitions = ends = 0
-        wrong: dict[int, int] = {}  # states of this level at which a rule breaks
-        broken = False  # a step from this level breaks a rule
-        stopped = None
-        while len(self.edges) < len(states) and not wrong and not broken and stopped is None:
-            first, end = len(self.edges), len(states)
-            for at in range(first, end):
-                state = states[at]
-                out: list[Edge] = []
-                for task, choice, new in self.expand(state):
-                    if isinstance(new, int):
-                        broken = True
-                        out.append((task, choice, -1 - new))
-                        continue
-                    known = number.get(new)
-                    if known is None:
-                        known = number[new] = len(states)
-                        states.append(new)
-                    out.append((task, choice, known))
-                self.edges.append(out)
-                transitions += len(out)
-                if self.finished(state):
-                    ends += 1
-                if not out:
-                    ending = self.stuck(state, question)
-                    if ending is not None:
-                        wrong[at] = ending
-                if at % CHECK_EVERY == 0:
-                    seconds = time.perf_counter() - begun
-                    stopped = exceeded(limits, len(states), seconds, len(states) * STATE_BYTES)
-                    if stopped:
-                        break
-                    if report is not None:
-                        report(
-                            Progress(
-                                len(states), transitions, len(self.levels) - 1, len(states) - end, seconds
-                            )
-                        )
-            if len(states) > end:
-                self.levels.append(end)
-        result = Exploration(len(states), transitions, len(self.levels) - 1, 0.0, ends=ends)
-        if wrong:
-            result.path, result.ending = shortest(self.edges, wrong)
-        elif broken:
-            result.path, result.ending = shortest(self.edges, {})
+        self.wrong, self.broken = {}, False
+        self.transitions = self.ends = 0
+        path: list[tuple[int, int]] | None = None
+        ending = None
+        try:
+            stopped = self.search(question, limits, report)
+            targets = self.targets(question, stopped)
+            if targets is not None:
+                path, ending = shortest(self.edges, targets)
+        except KeyboardInterrupt:
+            stopped = "interrupted"
+        states = len(self.states)
+        result = Exploration(states, self.transitions, len(self.levels) - 1, 0.0, path, ending, ends=self.ends)
+        if path is not None:
+            result.depth = len(path)
         elif stopped is not None:
             result.stopped = stopped
-            result.frontier = len(states) - len(self.edges)
-        elif question.finish:
-            bad = self.cannot_finish()
-            if bad:
-                result.path, result.ending = shortest(self.edges, dict.fromkeys(bad, NO_FINISH))
-        if result.path is not None:
-            result.depth = len(result.path)
-        result.seconds = time.perf_counter() - begun
+            result.frontier = states - len(self.edges)
+        result.seconds = time.perf_counter() - self.begun
         return result
+
+    def search(self, question: Question, limits: Limits, report: Report | None) -> str | None:
+        """Expand level by level, until nothing is new or a rule breaks; the limit that stopped it."""
+        stopped = None
+        while len(self.edges) < len(self.states) and not self.wrong and not self.broken and stopped is None:
+            end = len(self.states)
+            for at in range(len(self.edges), end):
+                self.step(at, question)
+                if at % CHECK_EVERY == 0:
+                    stopped = self.look(limits, report, end)
+                    if stopped:
+                        break
+            if len(self.states) > end:
+                self.levels.append(end)
+        return stopped
+
+    def step(self, at: int, question: Question) -> None:
+        """Expand one state."""
+        state = self.states[at]
+        out: list[Edge] = []
+        for task, choice, new in self.expand(state):
+            if isinstance(new, int):
+                self.broken = True
+                out.append((task, choice, -1 - new))
+                continue
+            known = self.number.get(new)
+            if known is None:
+                known = self.number[new] = len(self.states)
+                self.states.append(new)
+            out.append((task, choice, known))
+        self.edges.append(out)
+        self.transitions += len(out)
+        if self.finished(state):
+            self.ends += 1
+        if not out:
+            ending = self.stuck(state, question)
+            if ending is not None:
+                self.wrong[at] = ending
+
+    def look(self, limits: Limits, report: Report | None, end: int) -> str | None:
+        """Look at the clock and the limits; report progress."""
+        seconds = time.perf_counter() - self.begun
+        states = len(self.states)
+        stopped = exceeded(limits, states, seconds, states * STATE_BYTES)
+        if stopped is None and report is not None:
+            report(Progress(states, self.transitions, len(self.levels) - 1, states - end, seconds))
+        return stopped
+
+    def targets(self, question: Question, stopped: str | None) -> dict[int, int] | None:
+        """The states that a counterexample leads to; none where it ends in a failing step."""
+        if self.wrong or self.broken:
+            return self.wrong
+        if stopped is None and question.finish:
+            return dict.fromkeys(self.cannot_finish(), NO_FINISH) or None
+        return None
 
     def cannot_finish(self) -> list[int]:
         """The states of the first level that has any from which some task can never finish."""

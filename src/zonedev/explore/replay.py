@@ -36,7 +36,9 @@ class Ending:
 class Replay:
     """One replay of a path through `ts` by `fresh`, a second system of the same making."""
 
-    def __init__(self, ts: TransitionSystem, code: PythonSteps, fresh: System, ignored: frozenset[str]) -> None:
+    def __init__(
+        self, ts: TransitionSystem, code: PythonSteps, fresh: System, ignored: frozenset[str]
+    ) -> None:
         self.ts, self.code, self.fresh = ts, code, fresh
         self.stepper = start(fresh, ignored)
         self.locations = self._locations()
@@ -45,7 +47,9 @@ class Replay:
         groups = [(g, (g.cls, g.path)) for g in self.fresh.groups()]
         theirs = [(g.cls, g.path, g.size) for g in self.ts.system.groups()]
         if [(g.cls, g.path, g.size) for g, _ in groups] != theirs:
-            raise ReplayMismatch("replay: two set-ups of the scenario differ: setup() must not depend on chance")
+            raise ReplayMismatch(
+                "replay: two set-ups of the scenario differ: setup() must not depend on chance"
+            )
         return groups
 
     def run(self, path: Path, ending: int) -> Ending:
@@ -99,7 +103,9 @@ class Replay:
         rule, text = self.ts.fails[code]
         if rule == COUNTER_RANGE:
             if not isinstance(error, SpecError):
-                raise ReplayMismatch(f"replay: the last step ({self.last()}) ends in {error!r}, not in: {text}")
+                raise ReplayMismatch(
+                    f"replay: the last step ({self.last()}) ends in {error!r}, not in: {text}"
+                )
             raise SpecError(self.range_text(error))
         if not isinstance(error, RuleBroken) or error.rule != rule:
             found = "nothing" if error is None else f"{type(error).__name__}: {error}"
@@ -171,7 +177,8 @@ class Replay:
         plain = "at its end" if waiting is None else f"at {source_of(waiting.where)}"
         lowered = "at its end" if place is None else f"at {place.file}:{place.line}"
         raise ReplayMismatch(
-            f"replay: after step {n}, task {self.name(task)} stands {plain} in plain Python but {lowered} lowered"
+            f"replay: after step {n}, task {self.name(task)} stands {plain} in plain Python "
+            f"but {lowered} lowered"
         )
 
 

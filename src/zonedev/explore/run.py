@@ -68,7 +68,9 @@ def run(
     timeline.steps = stepper.trace
     changed = {c.where for s in stepper.trace for c in s.changes}
     order = list(timeline.initial)
-    timeline.counts = sorted((w for w in order if w in changed), key=lambda w: (w.count(".") > 1, order.index(w)))
+    timeline.counts = sorted(
+        (w for w in order if w in changed), key=lambda w: (w.count(".") > 1, order.index(w))
+    )
     return timeline
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from zonedev.explore.trace import (
@@ -86,7 +87,11 @@ class Stepper(Scheduler):
             key = (id(record), field.name)
             if key not in self._written:
                 value = record._values[field.name]
-                self._written[key] = (record, field, dict(value._values) if isinstance(value, Array) else value)
+                self._written[key] = (
+                    record,
+                    field,
+                    dict(value._values) if isinstance(value, Array) else value,
+                )
 
     def enabled(self) -> list[int]:
         return [n for n in range(len(self.waiting)) if self.ready(n)]
@@ -182,7 +187,7 @@ def start(
     for program in system.programs:
         stepper.spawn(
             program.task,
-            lambda p=program: p.function(*p.args),  # type: ignore[misc]
+            partial(program.function, *program.args),
             program.function.__name__,
             actor=program.actor,
         )

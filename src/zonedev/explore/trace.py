@@ -55,7 +55,7 @@ def short_path(file: str) -> str:
 
 def shorten(text: str) -> str:
     """A message with the paths in it as `short_path` has them."""
-    return text.replace(f"{PACKAGE}{os.sep}", "").replace(f"{os.getcwd()}{os.sep}", "")
+    return text.replace(f"{PACKAGE}{os.sep}", "").replace(f"{Path.cwd()}{os.sep}", "")
 
 
 def source_of(where: Where) -> str:

@@ -44,7 +44,9 @@ def read(file: Path, catalogue: Catalogue) -> list[Recorded]:
     except OSError as error:
         raise ZonedevError(f"{file}: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise ZonedevError(f"{file}: not a text file: give the output of zonedev check --format json") from None
+        raise ZonedevError(
+            f"{file}: not a text file: give the output of zonedev check --format json"
+        ) from None
     try:
         whole = json.loads(text)
     except json.JSONDecodeError as error:
@@ -112,7 +114,9 @@ class Replayed:
         return self.rule == self.recorded.rule
 
 
-def replay(found: Recorded, catalogue: Catalogue, make: Callable[[frozenset[str]], Stepper] = Stepper) -> Replayed:
+def replay(
+    found: Recorded, catalogue: Catalogue, make: Callable[[frozenset[str]], Stepper] = Stepper
+) -> Replayed:
     """Run a recorded counterexample; ZonedevError where the design no longer goes that way."""
     scenario = catalogue.scenario(found.scenario)
     scope = full_scope(scenario, found.scope)
@@ -146,7 +150,9 @@ def follow(found: Recorded, stepper: Stepper) -> RuleBroken | None:
         number = tasks[step["task"]]
         waiting = stepper.waiting[number]
         if waiting is None or not stepper.ready(number):
-            raise ZonedevError(f"{place}: task {step['task']} cannot take a step: the specification has changed since")
+            raise ZonedevError(
+                f"{place}: task {step['task']} cannot take a step: the specification has changed since"
+            )
         if waiting.where.function != step.get("function", waiting.where.function):
             raise ZonedevError(
                 f"{place}: task {step['task']} is in {waiting.where.function}, not in {step['function']}: "
@@ -227,7 +233,11 @@ def is_specification(frame: FrameType) -> bool:
     """Whether a frame is a function of the specification or of a scenario."""
     code = frame.f_code
     hidden = (*stepping.OWN, threading.__file__)
-    return code not in PRIMITIVES and not code.co_filename.startswith(hidden) and not code.co_name.startswith("<")
+    return (
+        code not in PRIMITIVES
+        and not code.co_filename.startswith(hidden)
+        and not code.co_name.startswith("<")
+    )
 
 
 def specification_frame(frame: FrameType | None) -> FrameType | None:

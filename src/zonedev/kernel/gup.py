@@ -156,11 +156,18 @@ class Gup(Pmem):
         return bool(entry.present)
 
     def gup_fast_folio_allowed(k, page: Page, flags: int) -> bool:
-        """A long-term pin for writing of a file's folio has to look at the VMA (mm/gup.c)."""
-        if flags & FOLL_PIN and flags & FOLL_LONGTERM and flags & FOLL_WRITE:
+        """A long-term pin for writing of a file's folio has to look at the VMA; a small
+        folio may be secretmem, which its mapping tells (mm/gup.c)."""
+        folio = k.page_folio(page)
+        reject_file_backed = (
+            flags & (FOLL_PIN | FOLL_LONGTERM | FOLL_WRITE) == FOLL_PIN | FOLL_LONGTERM | FOLL_WRITE
+        )
+        if not reject_file_backed and folio.large:
+            return True
+        mapping = folio.mapping
+        if mapping is None:
             return False
-        mapping = k.page_folio(page).mapping
-        return mapping is not None
+        return not reject_file_backed  # no mapping here is shmem's
 
     def subpage(k, vma: Vma, va: int) -> Page:
         """The page at `va` of a VMA (mm/gup.c, nth_page() of the leaf)."""

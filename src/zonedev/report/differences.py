@@ -42,7 +42,9 @@ def render(names: tuple[str, str], functions: Sequence[Difference], cells: Seque
     return "\n".join(lines)
 
 
-def json_object(names: tuple[str, str], functions: Sequence[Difference], cells: Sequence[Cell]) -> dict[str, Any]:
+def json_object(
+    names: tuple[str, str], functions: Sequence[Difference], cells: Sequence[Cell]
+) -> dict[str, Any]:
     return {
         "schema_version": SCHEMA_VERSION,
         "designs": list(names),

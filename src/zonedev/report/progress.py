@@ -40,7 +40,7 @@ class Reporter:
     def progress(self, progress: Progress) -> None:
         """Report on an exploration."""
         now = time.perf_counter()
-        if self._due(now):
+        if progress.depth and self._due(now):
             rate = progress.states / max(progress.seconds, 1e-9)
             self._show(
                 f"{self.what}: {progress.states:,} states, {rate:,.0f} states/s, "

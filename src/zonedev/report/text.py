@@ -12,6 +12,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from zonedev.explore.check import HOLDS, UNDETERMINED, VIOLATED, Verdict
 from zonedev.explore.trace import TraceStep, shorten
@@ -71,14 +72,13 @@ def render(verdict: Verdict) -> str:
     if verdict.verdict == UNDETERMINED:
         why = "interrupted" if verdict.stopped == "interrupted" else f"stopped by {verdict.stopped}"
         return wrapped(
-            f"{where}: undetermined: {why}, "
-            f"complete to depth {verdict.covered} ({counts(verdict)})"
+            f"{where}: undetermined: {why}, complete to depth {verdict.covered} ({counts(verdict)})"
         )
     assert verdict.verdict == VIOLATED
     head = wrapped(f"{where}: violated: {verdict.rule}")
     tail = wrapped(f"=> {verdict.rule}: {shorten(verdict.objects or '')}", "   ")
     steps = verdict.trace
-    switches = sum(a.task != b.task for a, b in zip(steps, steps[1:], strict=False))
+    switches = sum(a.task != b.task for a, b in pairwise(steps))
     last = f"   step {len(steps)}{f' at {steps[-1].source}' if steps else ''}"
     last += f"; {plural(switches, 'task switch', 'task switches')}"
     if verdict.states:  # a replay has not counted any
@@ -137,7 +137,7 @@ def merge_nearest(groups: list[Group], now: int) -> bool:
     """
     best: tuple[bool, int, Group, int] | None = None
     for group in groups:
-        for at, (a, b) in enumerate(zip(group.rows, group.rows[1:], strict=False)):
+        for at, (a, b) in enumerate(pairwise(group.rows)):
             if a.said or b.said:
                 continue
             before = len(list(lines_of([group], fold=True)))

@@ -21,7 +21,9 @@ def render(timeline: Timeline) -> str:
     heads = [w.rpartition(".")[::2] for w in shown]
     scope = ", ".join(f"{n}={v}" for n, v in timeline.scope.items())
     lines = [
-        wrapped(f"{timeline.scenario}, {timeline.design}{f' ({scope})' if scope else ''}, seed {timeline.seed}")
+        wrapped(
+            f"{timeline.scenario}, {timeline.design}{f' ({scope})' if scope else ''}, seed {timeline.seed}"
+        )
     ]
     widths = [max(len(owner), len(name)) for owner, name in heads]
     while shown and sum(widths) + len(widths) > WIDTH - LEFT:
@@ -48,7 +50,9 @@ def body(timeline: Timeline, shown: list[str], widths: list[int], values: dict[s
     def flush() -> Iterator[str]:
         if told:
             yield columns(f"{told[-1].n:>4}  {told[-1].function}", [values[w] for w in shown], widths)
-            others = [c for s in told for c in s.changes if not c.quiet and c.old != c.new and c.where not in shown]
+            others = [
+                c for s in told for c in s.changes if not c.quiet and c.old != c.new and c.where not in shown
+            ]
             if others:
                 text = ", ".join(f"{c.where} {c.old} -> {c.new}" for c in others)
                 yield wrapped(" " * 8 + text, " " * 8)

@@ -1,0 +1,38 @@
+# make demo, make test: all that is needed is Python 3.11 or later.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+READY = $(VENV)/.ready
+
+.PHONY: all demo test lint matrix clean
+all: test
+
+# What the lock file pins, checked by hash, and zonedev itself from this tree.
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("zonedev needs Python 3.11 or later: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --require-hashes --only-binary :all: -r requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+# Ten years of patches and one device-dax page: does unbind wait for a pin?
+# Exit code 2 means violated, which is the answer here and no failure of make.
+demo: $(READY)
+	@for design in linux-4.5 linux-4.12 linux-5.10 linux-6.1 linux-6.15 linux-7.2; do \
+		$(BIN)/zonedev check devdax-unbind-vs-pin --design $$design; code=$$?; echo; \
+		test $$code -eq 0 -o $$code -eq 2 || exit 1; \
+	done
+	@$(BIN)/zonedev matrix
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+matrix: $(READY)
+	$(BIN)/zonedev matrix
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache

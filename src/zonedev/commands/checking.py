@@ -1,0 +1,124 @@
+"""zonedev check and matrix."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from zonedev.catalogue import Catalogue
+from zonedev.commands.context import ERROR, OK, UNDETERMINED, VIOLATED, Context, parse_scope, show
+from zonedev.explore import check as checks
+from zonedev.explore.check import Verdict, check
+from zonedev.explore.matrix import Cell, pairs, write_goldens
+from zonedev.explore.matrix import run as run_cells
+from zonedev.report import table, text
+from zonedev.report.json import SCHEMA_VERSION, dump
+from zonedev.report.progress import Reporter
+
+
+def run_check(context: Context) -> int:
+    """Check scenarios under designs; an interrupt leaves what was found so far."""
+    o, known = context.options, context.catalogue
+    chosen = [known.scenario(n) for n in o.scenario]
+    named = o.design or [known.newest()]
+    classes = [(n, known.design(n)) for n in named]
+    wanted = [known.rule(n).name for n in o.rule] or None
+    scope = parse_scope(o.scope)
+    verdicts: list[Verdict] = []
+    for scenario in chosen:
+        for name, design in classes:
+            with Reporter(f"{scenario.name()}, {name}") as reporter:
+                verdict = check(
+                    scenario,
+                    design,
+                    scope,
+                    wanted,
+                    o.engine,
+                    o.workers,
+                    context.limits(),
+                    reporter.progress,
+                    known=known.rules,
+                    design_name=name,
+                )
+            verdicts.append(verdict)
+            if o.format == "text":
+                show(("\n" if len(verdicts) > 1 else "") + text.render(verdict))
+                sys.stdout.flush()
+            if verdict.stopped == "interrupted":
+                break
+        if verdicts[-1].stopped == "interrupted":
+            break
+    if o.format != "text":
+        show(rendered(verdicts, o.format))
+    return exit_code(verdicts)
+
+
+def rendered(verdicts: Sequence[Verdict], form: str) -> str:
+    if form == "json":
+        from zonedev.report import json as module
+    elif form == "ktap":
+        from zonedev.report import ktap as module  # type: ignore[no-redef]
+    else:
+        from zonedev.report import junit as module  # type: ignore[no-redef]
+    return module.render(verdicts)
+
+
+def exit_code(verdicts: Sequence[Verdict]) -> int:
+    """2 where any is violated, else 3 where any is undetermined, else 0."""
+    found = {v.verdict for v in verdicts}
+    if checks.VIOLATED in found:
+        return VIOLATED
+    return UNDETERMINED if checks.UNDETERMINED in found else OK
+
+
+def matrix(context: Context) -> int:
+    """All cells, in processes; exit code 2 where anything is not as expected."""
+    o, known = context.options, context.catalogue
+    for name in o.scenario:
+        known.scenario(name)
+    cells = pairs(known, o.scenario or list(known.scenarios), o.all)
+    with Reporter("matrix") as reporter:
+        complete = run_cells(context.load, cells, context.limits(), reporter.count, o.jobs, o.engine)
+    if o.promote and complete:
+        promote(known, cells)
+    if context.json:
+        show(dump({"schema_version": SCHEMA_VERSION, "cells": [cell_object(c) for c in cells]}))
+    else:
+        show(table.matrix(cells, list(known.designs)))
+    if any(c.error for c in cells):
+        return ERROR
+    if any(c.unexpected for c in cells):
+        return VIOLATED
+    open_ = [c for c in cells if c.found is None or c.found.verdict == checks.UNDETERMINED]
+    return UNDETERMINED if open_ else OK
+
+
+def promote(known: Catalogue, cells: Sequence[Cell]) -> None:
+    """Make what was found the goldens, and forget differences from the old ones."""
+    files = [s.golden_file() for s in known.scenarios.values()]
+    for name in dict.fromkeys(c.scenario for c in cells):
+        scenario = known.scenario(name)
+        mine = [c for c in cells if c.scenario == name]
+        file = write_goldens(scenario, mine, files.count(scenario.golden_file()) > 1)
+        print(f"wrote {os.path.relpath(file)}", file=sys.stderr)
+    for cell in cells:
+        cell.differs = [d for d in cell.differs if not d.startswith("golden ")]
+
+
+def cell_object(cell: Cell) -> dict[str, Any]:
+    found = cell.found
+    return {
+        "scenario": cell.scenario,
+        "design": cell.design,
+        "verdict": found.verdict if found else None,
+        "rule": found.rule if found else None,
+        "states": found.states if found else None,
+        "transitions": found.transitions if found else None,
+        "depth": found.depth if found else None,
+        "engine": found.engine if found else None,
+        "seconds": round(found.seconds, 3) if found else None,
+        "error": cell.error,
+        "differs": cell.differs,
+    }

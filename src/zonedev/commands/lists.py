@@ -1,0 +1,71 @@
+"""zonedev designs, scenarios, rules: what there is."""
+
+from __future__ import annotations
+
+import inspect
+
+from zonedev.commands.context import OK, Context, show
+from zonedev.report import table
+from zonedev.report.json import SCHEMA_VERSION, dump
+
+
+def about(design: type) -> str:
+    return str(getattr(design, "title", "") or (inspect.getdoc(design) or "").split("\n")[0])
+
+
+def designs(context: Context) -> int:
+    """The designs, from the oldest to the newest."""
+    entries = {n: about(d) for n, d in context.catalogue.designs.items()}
+    if context.json:
+        objects = [
+            {"name": n, "title": entries[n], "class": d.__name__, "about": inspect.getdoc(d) or ""}
+            for n, d in context.catalogue.designs.items()
+        ]
+        show(dump({"schema_version": SCHEMA_VERSION, "designs": objects}))
+    else:
+        show(table.listing(entries))
+    return OK
+
+
+def scenarios(context: Context) -> int:
+    """The scenarios, with their scopes."""
+    known = context.catalogue.scenarios
+    if context.json:
+        objects = [
+            {
+                "name": n,
+                "title": s.title(),
+                "source": s.source,
+                "rules": list(context.catalogue.rules) if s.rules is None else list(s.rules),
+                "scope": {
+                    k: {"default": v.default, "choices": list(v.choices)}
+                    if v.choices
+                    else {"default": v.default, "lo": v.lo, "hi": v.hi}
+                    for k, v in s.scope.items()
+                },
+                "expected": {d: {"verdict": e.verdict, "rule": e.rule} for d, e in s.expected.items()},
+            }
+            for n, s in known.items()
+        ]
+        show(dump({"schema_version": SCHEMA_VERSION, "scenarios": objects}))
+        return OK
+    entries = {}
+    for name, scenario in known.items():
+        sizes = ", ".join(
+            f"{k}={'|'.join(v.choices) if v.choices else f'{v.lo}..{v.hi}'}"
+            for k, v in scenario.scope.items()
+        )
+        entries[name] = scenario.title() + (f" [{sizes}]" if sizes else "")
+    show(table.listing(entries))
+    return OK
+
+
+def rules(context: Context) -> int:
+    """The rules."""
+    known = context.catalogue.rules
+    if context.json:
+        objects = [{"name": r.name, "kind": r.kind, "text": r.text} for r in known.values()]
+        show(dump({"schema_version": SCHEMA_VERSION, "rules": objects}))
+    else:
+        show(table.listing({r.name: f"{r.text} ({r.kind})" for r in known.values()}))
+    return OK

@@ -1,0 +1,54 @@
+"""Who can never finish any more: the words for a broken progress rule."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from zonedev.explore.pygen import PythonSteps, State
+from zonedev.explore.runner import Runner
+from zonedev.explore.trace import TraceStep
+
+#: How far a state that cannot finish is explored to say which tasks are at fault.
+FOLLOW = 20_000
+
+
+def no_finish_text(runner: Runner, path: Iterable[tuple[int, int]], trace: list[TraceStep]) -> str:
+    """Which tasks can never finish from the end of `path` on."""
+    state: State = runner.ts.initial()
+    for task, choice in path:
+        (state,) = (s for t, c, s in successors(runner.code, state) if (t, c) == (task, choice))
+    able, complete = finishers(runner, state)
+    names = [t.name for t in runner.ts.tasks if not t.actor]
+    stuck = [n for n in names if n not in able]
+    if not complete:
+        return "from here on, some task can never finish"
+    if not stuck:
+        return f"from here on, {' and '.join(names)} can never all finish"
+    where = {s.task: s for s in trace}
+    parts = [f"{n} (last in {where[n].function}, {where[n].source})" if n in where else n for n in stuck]
+    return f"from here on, {' and '.join(parts)} can never finish"
+
+
+def successors(code: PythonSteps, state: State) -> list[tuple[int, int, State]]:
+    """The steps from a state that break no rule."""
+    found = []
+    for task, (word, shift, mask) in enumerate(code.pcs):
+        function, fanout = code.steps[task][state[word] >> shift & mask]
+        for choice in range(fanout):
+            outcome = function(*state) if fanout == 1 else function(*state, choice)
+            if isinstance(outcome, tuple):
+                found.append((task, choice, outcome))
+    return found
+
+
+def finishers(runner: Runner, start: State) -> tuple[set[str], bool]:
+    """The tasks that can come to their end from `start`, and whether all states were seen."""
+    seen, todo, able = {start}, [start], set[str]()
+    while todo and len(seen) < FOLLOW:
+        state = todo.pop()
+        able.update(runner.ts.tasks[n].name for n, pc in enumerate(runner.ts.pcs(state)) if pc == 0)
+        for _, _, new in successors(runner.code, state):
+            if new not in seen:
+                seen.add(new)
+                todo.append(new)
+    return able, not todo

@@ -1,0 +1,158 @@
+"""What README.md and docs/*.md show is what comes out.
+
+A fenced block that begins with ``$ zonedev `` is run, and what it prints has to be what the
+block shows, to the letter; a line ``# exits N`` after the output gives the exit code, which is 0
+without one.  ``> FILE`` keeps the output for a later command of the same page.  After ``(Pdb)``
+stands what is typed.  A block that begins with ``>>> `` is a doctest.  A ``python`` block whose
+first line is ``# FILE.py`` makes that file, for the commands of its page; where the repository
+has a file of that name the block is a passage of it.
+
+    python tests/test_docs.py       writes the output of every command into the pages
+"""
+
+from __future__ import annotations
+
+import doctest
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+COMMAND = "$ zonedev "
+PROMPT = "(Pdb) "
+EXITS = "# exits "
+
+
+def zonedev(words: list[str], directory: str, typed: str) -> tuple[str, int]:
+    """Run a command as a user would; an error is what stderr says."""
+    done = subprocess.run(
+        [sys.executable, "-m", "zonedev", *words],
+        capture_output=True,
+        text=True,
+        cwd=directory,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "src"), "COLUMNS": "80"},
+        input=typed,
+        timeout=300,
+    )
+    text = done.stdout if done.returncode != 1 else done.stdout + done.stderr
+    return text.replace(f"{ROOT}/src/zonedev/", ".../"), done.returncode
+
+
+@cache
+def anywhere(line: str) -> tuple[str, int]:
+    """A command that writes and reads nothing of its page: the same one is run once."""
+    return zonedev(shlex.split(line), str(ROOT), "")
+
+
+class Page:
+    """The commands of one page, run in a directory of their own."""
+
+    def __init__(self, directory: str) -> None:
+        self.directory = Path(directory)
+        self.made: set[str] = set()
+        for name in ("examples", "tests"):
+            (self.directory / name).mkdir()
+            for file in (ROOT / name).glob("*.py"):
+                shutil.copy(file, self.directory / name)
+
+    def python(self, text: str) -> None:
+        """Make the file that the first line names, or see that the repository's has the text."""
+        found = re.match(r"# ([\w/]+\.py)\n", text)
+        if found is None:
+            return
+        name, body = found[1], text[found.end() :]
+        if (ROOT / name).exists():
+            assert body.strip("\n") in (ROOT / name).read_text(), f"not what {name} says:\n{body}"
+        else:
+            (self.directory / name).write_text(body)
+            self.made.add(name)
+
+    def session(self, text: str) -> str:
+        """The block again, with the output that its commands have now."""
+        parts = re.split(r"^(?=\$ )", text, flags=re.MULTILINE)
+        return "".join(self.command(part) for part in parts if part)
+
+    def command(self, part: str) -> str:
+        line, _, shown = part.partition("\n")
+        assert line.startswith(COMMAND), f"not a zonedev command: {line}"
+        typed = [text.removeprefix(PROMPT) for text in shown.splitlines() if text.startswith(PROMPT)]
+        words = line.removeprefix(COMMAND)
+        words, _, target = words.partition(" > ")
+        if typed or target or any(name in words for name in self.made):
+            out, code = zonedev(shlex.split(words), str(self.directory), "\n".join([*typed, ""]))
+        else:
+            out, code = anywhere(words)
+        if target:
+            (self.directory / target).write_text(out)
+            self.made.add(target)
+            out = ""
+        for text in typed:
+            out = re.sub(re.escape(PROMPT) + r"(?!\0)", lambda _, text=text: f"{PROMPT}\0{text}\n", out, count=1)
+        out = out.replace("\0", "")
+        if out and not out.endswith("\n"):
+            out += "\n"
+        return f"{line}\n{out}" + (f"{EXITS}{code}\n" if code else "")
+
+
+def blocks(text: str, page: Page, doc: Callable[[str], None]) -> str:
+    """The text of a page with every block run and filled in."""
+
+    def fill(found: re.Match[str]) -> str:
+        language, body = found[1], found[2]
+        if body.startswith(COMMAND):
+            body = page.session(body)
+        elif body.startswith(">>> "):
+            doc(body)
+        elif language == "python":
+            page.python(body)
+        return f"```{language}\n{body}```"
+
+    return BLOCK.sub(fill, text)
+
+
+def doctested(body: str) -> None:
+    """Run a block of Python prompts."""
+    test = doctest.DocTestParser().get_doctest(body, {}, "block", None, 0)
+    report: list[str] = []
+    assert doctest.DocTestRunner(verbose=False).run(test, out=report.append).failed == 0, "".join(report)
+
+
+def filled(path: Path, doc: Callable[[str], None]) -> str:
+    with TemporaryDirectory() as directory:
+        return blocks(path.read_text(), Page(directory), doc)
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_the_page_shows_what_comes_out(path: Path) -> None:
+    assert filled(path, doctested).splitlines() == path.read_text().splitlines()
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_links_lead_somewhere(path: Path) -> None:
+    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", path.read_text()):
+        assert (path.parent / target).exists(), f"{path.name}: {target}"
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_lines_are_short(path: Path) -> None:
+    long = [line for line in path.read_text().splitlines() if len(line) > 100 and "|" not in line]
+    assert long == []
+
+
+if __name__ == "__main__":
+    for page in [Path(name).resolve() for name in sys.argv[1:]] or PAGES:
+        new = filled(page, lambda _: None)
+        if new != page.read_text():
+            page.write_text(new)
+            print(f"{page.relative_to(ROOT)} changed")

@@ -1,0 +1,47 @@
+"""What the catalogue has to show: short counterexamples in kernel function names, at once."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+from conftest import ROOT
+
+from zonedev import catalogue
+from zonedev.explore.check import check
+from zonedev.report import text
+
+BUILT_IN = catalogue.load()
+VIOLATED = [
+    (scenario, design)
+    for scenario, cls in BUILT_IN.scenarios.items()
+    for design, expected in cls.expected.items()
+    if expected.verdict == "violated" and design in BUILT_IN.designs
+]
+
+
+def test_the_first_answer() -> None:
+    """At most 20 lines, exit code 2, under a second, and byte for byte the same again."""
+    command = [sys.executable, "-m", "zonedev", "check", "devdax-unbind-vs-pin", "--design", "linux-6.15"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    subprocess.run(command, env=environment, capture_output=True)  # writes the byte code
+    begun = time.perf_counter()
+    found = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert time.perf_counter() - begun < 1.0
+    assert (found.returncode, found.stderr) == (2, "")
+    assert len(found.stdout.splitlines()) <= 20
+    for name in ("pin_user_pages", "kill_dax", "percpu_ref_kill", "folio_put_refs", "=> page-lifetime"):
+        assert name in found.stdout
+    assert subprocess.run(command, env=environment, capture_output=True, text=True).stdout == found.stdout
+
+
+@pytest.mark.parametrize(("scenario", "design"), VIOLATED, ids=[f"{s}.{d}" for s, d in VIOLATED])
+def test_every_counterexample_is_short(scenario: str, design: str) -> None:
+    found = check(BUILT_IN.scenario(scenario), BUILT_IN.design(design), design_name=design)
+    lines = text.render(found).splitlines()
+    assert found.verdict == "violated"
+    assert len(lines) <= 22
+    assert all(len(line) <= 80 and line.isascii() for line in lines)
