@@ -1,7 +1,7 @@
 """A patch against v7.2 that makes unbind wait for pins again.
 
-    zonedev check devdax-unbind-vs-pin --design examples/final_put.py:FinalPut
-    zonedev diff linux-7.2 examples/final_put.py:FinalPut
+zonedev check devdax-unbind-vs-pin --design examples/final_put.py:FinalPut
+zonedev diff linux-7.2 examples/final_put.py:FinalPut
 """
 
 from zonedev.designs.linux_7_2 import Linux72

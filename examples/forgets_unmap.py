@@ -1,6 +1,6 @@
 """The question of 2020: what if the driver does not unmap before it removes its pages?
 
-    zonedev check devdax-unbind-vs-mapping --design examples/forgets_unmap.py:ForgetsUnmap
+zonedev check devdax-unbind-vs-mapping --design examples/forgets_unmap.py:ForgetsUnmap
 """
 
 from zonedev.designs.linux_7_2 import Linux72

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from zonedev.designs.linux_6_1 import Linux61
 from zonedev.designs.linux_7_2 import Linux72
 from zonedev.designs.text_1 import Linux412WaitFirst
 from zonedev.kernel.device_dax import DaxDevice
-from zonedev.kernel.page import DevPagemap, Page
+from zonedev.kernel.page import DevPagemap, MemoryType, Page
 from zonedev.kernel.pgtable import Mm, Vma
-from zonedev.lang.primitives import wait_for_completion
+from zonedev.lang.primitives import lock, unlock, wait_for_completion
 
 
 class NoWait(Linux72):
@@ -50,7 +51,7 @@ class NoRecheck(Linux72):
             return None
         if not k.try_grab_folio_fast(pte.page, flags):
             return None
-        return pte.page  # type: ignore[no-any-return]
+        return pte.page
 
 
 class NoRecheck61(Linux61):
@@ -60,7 +61,7 @@ class NoRecheck61(Linux61):
         """No second look."""
         if not k.try_grab_folio_fast(pte.page, flags):
             return None
-        return pte.page  # type: ignore[no-any-return]
+        return pte.page
 
 
 class NoUnmap(Linux72):
@@ -69,10 +70,6 @@ class NoUnmap(Linux72):
     def kill_dev_dax(k, dax: DaxDevice) -> None:
         """No unmap_mapping_range()."""
         k.kill_dax(dax)
-
-
-class WaitFirst(Linux412WaitFirst):
-    """Waits for references that are dropped after the wait only."""
 
 
 class NoWake(Linux72):
@@ -103,24 +100,55 @@ class NeverRemoved(Linux72):
         wait_for_completion(pgmap.ref.done)
 
 
-class KillsTwice(Linux72):
-    """The pagemap is killed twice."""
+class IdleAtZero(Linux72):
+    """Device-dax pages idle at 0, but a fault still takes its reference beside one that is held."""
 
-    def memunmap_pages(k, pgmap: DevPagemap) -> None:
-        """percpu_ref_kill() before percpu_ref_kill()."""
-        k.percpu_ref_kill(pgmap.ref)
-        super().memunmap_pages(pgmap)
+    def initial_count(self, kind: MemoryType) -> int:
+        """0 for every type."""
+        return 0
+
+    def vmf_insert_page_mkwrite(k, vma: Vma, va: int, page: Page, write: bool) -> bool:
+        """No validate_page_before_insert()."""
+        lock(vma.mm.ptl)
+        k.insert_page_into_pte_locked(vma.mm.pte, va, page, write)
+        unlock(vma.mm.ptl)
+        return True
+
+    def free_zone_device_folio(k, folio: Page) -> None:
+        """The count stays 0."""
 
 
-#: rule: design, scenario, the other rules that may break at the same depth (none: it alone).
-SEEDS: dict[str, tuple[type[Linux72], str, str]] = {
-    "page-lifetime": (NoWait, "devdax-gup-walk-vs-unbind", "linux-7.2"),
-    "refcount-exact": (ZapForgetsPut, "devdax-fork-exit", "linux-7.2"),
-    "data-integrity": (NoRecheck, "devdax-gup-fast-vs-munmap", "linux-7.2"),
-    "unbind-drained": (NoUnmap, "devdax-fault-vs-unbind", "linux-7.2"),
-    "no-deadlock": (WaitFirst, "devdax-unbind-vs-mapping", "linux-4.12"),
-    "no-lost-wakeup": (NoWake, "free-reads-pagemap", "linux-7.2"),
-    "fault-terminates": (FaultsForEver, "devdax-fault-vs-unbind", "linux-7.2"),
-    "removal-terminates": (NeverRemoved, "devdax-unbind-vs-mapping", "linux-7.2"),
-    "kernel-asserts": (KillsTwice, "devdax-unbind-vs-mapping", "linux-7.2"),
+class NoFlush(Linux72):
+    """Unmapping at unbind clears the entries and leaves the TLBs as they are."""
+
+    def tlb_flush_mmu_tlbonly(k, mm: Mm) -> None:
+        """No flush."""
+
+
+@dataclass(frozen=True)
+class Seed:
+    """A bug, where it shows, and whether its rule alone catches it."""
+
+    design: type[Linux72]
+    scenario: str
+    alone: bool = True
+    base: str = "holds"  # what the scenario says without the bug
+
+
+SEEDS: dict[str, Seed] = {
+    "page-lifetime": Seed(NoWait, "devdax-gup-walk-vs-unbind"),
+    "refcount-exact": Seed(ZapForgetsPut, "devdax-fork-exit"),
+    "data-integrity": Seed(NoRecheck, "devdax-gup-fast-vs-munmap"),
+    "unbind-drained": Seed(NoFlush, "devdax-gup-walk-vs-unbind"),
+    "no-deadlock": Seed(Linux412WaitFirst, "devdax-unbind-vs-mapping", alone=False),
+    "no-lost-wakeup": Seed(NoWake, "free-reads-pagemap", alone=False, base="page-lifetime"),
+    "fault-terminates": Seed(FaultsForEver, "devdax-fault-vs-unbind"),
+    "removal-terminates": Seed(NeverRemoved, "devdax-unbind-vs-mapping"),
+    "kernel-asserts": Seed(IdleAtZero, "devdax-unbind-vs-mapping"),
 }
+#: More bugs, each with the rule that has to catch it.
+MORE: list[tuple[str, Seed]] = [
+    ("kernel-asserts", Seed(ZapPutsTwice, "devdax-fork-exit")),
+    ("data-integrity", Seed(NoRecheck61, "devdax-gup-fast-vs-munmap")),
+    ("unbind-drained", Seed(NoUnmap, "devdax-fault-vs-unbind")),
+]

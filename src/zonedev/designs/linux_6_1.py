@@ -215,9 +215,7 @@ class Linux61(Linux615):
             return k.follow_devmap_entry(vma.mm.pmd, vma, vma.start, va, flags)
         return k.follow_devmap_entry(vma.mm.pud, vma, vma.start, va, flags)
 
-    def follow_devmap_entry(
-        k, table: Any, vma: Vma, at: int, va: int, flags: int
-    ) -> DevPagemap | None:
+    def follow_devmap_entry(k, table: Any, vma: Vma, at: int, va: int, flags: int) -> DevPagemap | None:
         """The walk at one level: the pagemap with the page taken, or None for a fault."""
         pgmap: DevPagemap | None = None
         lock(vma.mm.ptl)

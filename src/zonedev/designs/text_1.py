@@ -101,7 +101,7 @@ class GenericGup:
             k.folio_put_refs(pte.page, 1)
             return None
         k.put_dev_pagemap(pgmap)
-        return pte.page  # type: ignore[no-any-return]
+        return pte.page
 
 
 class Linux411GenericGup(GenericGup, Linux45):

@@ -6,9 +6,9 @@ anonymous pages, the write-protect sequence count of fork().
 
 from __future__ import annotations
 
-from zonedev.kernel.pmem import Pmem
 from zonedev.kernel.page import GUP_PIN_COUNTING_BIAS, Page
 from zonedev.kernel.pgtable import Mm, Pte, Vma
+from zonedev.kernel.pmem import Pmem
 from zonedev.lang.primitives import (
     WARN_ON,
     atomic_add,
@@ -171,7 +171,7 @@ class Gup(Pmem):
 
     def subpage(k, vma: Vma, va: int) -> Page:
         """The page at `va` of a VMA (mm/gup.c, nth_page() of the leaf)."""
-        return vma.dax.pages[va - vma.start]  # type: ignore[no-any-return]
+        return vma.dax.pages[va - vma.start]
 
     # --- under locks ---------------------------------------------------------------------------------
 

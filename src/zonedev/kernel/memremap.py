@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from zonedev.kernel.page import GUP_PIN_COUNTING_BIAS, DevPagemap, Frame, MemoryType, Page, PageOps, PgmapArray
+from zonedev.kernel.page import (
+    GUP_PIN_COUNTING_BIAS,
+    DevPagemap,
+    Frame,
+    MemoryType,
+    Page,
+    PageOps,
+    PgmapArray,
+)
 from zonedev.kernel.percpu_ref import PercpuRef
 from zonedev.lang.primitives import (
     rcu_read_lock,
@@ -42,7 +50,7 @@ class Memremap(PageOps):
         array = new(PgmapArray)
         pgmap = new(DevPagemap, type=kind, array=array, ref=new(PercpuRef))
         array._values["pgmap"] = pgmap
-        pages = []
+        pages: list[Page] = []
         for _ in range(nr):
             page = new(Page, frame=new(Frame), array=array, pgmap=pgmap)
             page._values["large"] = large and self.COMPOUND_DEVMAP
@@ -78,9 +86,9 @@ class Memremap(PageOps):
         return self.initial_count(page.pgmap.type) if page.head is page else 0
 
     @at_setup
-    def members(self, page: Page) -> tuple[Page, ...]:
+    def members(self, page: Page) -> tuple[Any, ...]:
         """The pages that `page` carries the counts of."""
-        return tuple(p for p in self.system.records["Page"] if p.head is page)  # type: ignore[attr-defined]
+        return tuple(p for p in self.system.instances(Page) if p.head is page)
 
     # --- lookup ------------------------------------------------------------------------------
 

@@ -59,6 +59,5 @@ class Pmem(DeviceDax):
     def wait_page_idle(k, page: Page) -> None:
         """What the last iput() of a file does before its blocks are freed: wait until
         nobody refers to the page (fs/dax.c, wait_page_idle_uninterruptible)."""
-        wait_event(page.frame.waiters, lambda: atomic_read(page._refcount) == k.initial_count(MemoryType.FS_DAX))
-
-
+        idle = k.initial_count(MemoryType.FS_DAX)
+        wait_event(page.frame.waiters, lambda: atomic_read(page._refcount) == idle)

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from zonedev.kernel.device_dax import DaxDevice
 from zonedev.kernel.gup import FOLL_GET, FOLL_LONGTERM, FOLL_PIN, FOLL_WRITE, Gup
 from zonedev.kernel.page import MemoryType, Page
 from zonedev.kernel.pgtable import NONE, Mm, Pte, Task, Vma
-from zonedev.lang.primitives import Cpu, atomic_read, down_read, down_write, downgrade_write, up_read, up_write
+from zonedev.lang.primitives import (
+    Cpu,
+    atomic_read,
+    down_read,
+    down_write,
+    downgrade_write,
+    up_read,
+    up_write,
+)
 from zonedev.lang.records import replace
 from zonedev.lang.runtime import atomic, current, note, when
 
@@ -34,7 +40,12 @@ class Kernel(Gup):
         """Make the calling task a thread of `other`: clone(CLONE_VM), at set-up."""
         task = current()
         task.mm.tasks = tuple(t for t in task.mm.tasks if t is not task)
-        self.join_mm(task, self.system.task(other).task.mm)
+        self.join_mm(task, self.task_named(other).mm)
+
+    def task_named(self, name: str) -> Task:
+        task = self.system.task(name).task
+        assert isinstance(task, Task)
+        return task
 
     def mmap(self, dax: DaxDevice) -> int:
         """Map a device, shared and writable, at set-up; returns the VA (mm/mmap.c)."""
@@ -54,7 +65,7 @@ class Kernel(Gup):
 
     def may_fork(self, child: str) -> None:
         """Prepare `child` at set-up as the task that a later fork() brings to life."""
-        task = self.system.task(child).task
+        task = self.task_named(child)
         parent = current().mm
         for start in parent.starts:
             vma = parent.vma_at[start]
@@ -117,7 +128,7 @@ class Kernel(Gup):
         mm = current().mm
         vma = mm.vma_at[va]
         if vma.dax.size == "pte":
-            return mm.pte[va]  # type: ignore[no-any-return]
+            return mm.pte[va]
         huge = mm.pmd[vma.start] if vma.dax.size == "pmd" else mm.pud[vma.start]
         return replace(huge, page=k.subpage(vma, va)) if huge.present else NONE
 
@@ -142,7 +153,7 @@ class Kernel(Gup):
 
     def dma_read(k, page: Page) -> int:
         """A device reads a pinned page."""
-        return page.frame.data  # type: ignore[no-any-return]
+        return page.frame.data
 
     def pin_user_pages(k, va: int, flags: int = FOLL_WRITE) -> Page | None:
         """Pin for DMA, with the locks (mm/gup.c)."""

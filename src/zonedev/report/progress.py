@@ -14,6 +14,15 @@ EVERY = 5.0  # seconds between two plain lines
 REFRESH = 0.2  # seconds between two updates of a terminal
 
 
+def short(number: float) -> str:
+    """A number in at most five characters: 950, 12k, 3.4M."""
+    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if number >= size:
+            value = number / size
+            return f"{value:.1f}{unit}" if value < 10 else f"{value:.0f}{unit}"
+    return f"{number:.0f}"
+
+
 class Reporter:
     """Shows a line on a terminal that is rewritten, or plain lines now and then elsewhere.
 
@@ -43,8 +52,8 @@ class Reporter:
         if progress.depth and self._due(now):
             rate = progress.states / max(progress.seconds, 1e-9)
             self._show(
-                f"{self.what}: {progress.states:,} states, {rate:,.0f} states/s, "
-                f"depth {progress.depth}, frontier {progress.frontier:,}",
+                f"{self.what}: {short(progress.states)} states, {short(rate)} states/s, "
+                f"depth {progress.depth}, frontier {short(progress.frontier)}",
                 now,
             )
 

@@ -103,10 +103,8 @@ def legend(cells: Sequence[Cell]) -> Iterator[str]:
     for cell in unexpected:
         yield wrapped(f"  {cell.scenario}, {cell.design}: {cell.error or '; '.join(cell.differs)}", "      ")
     done = sum(c.found is not None or c.error is not None for c in cells)
-    if unexpected:
-        yield f"{plural(done, 'check', 'checks')}, {len(unexpected)} not as expected"
-    else:
-        yield f"{plural(done, 'check', 'checks')}, all as expected"
+    total = f"{plural(done, 'check', 'checks')}" if done == len(cells) else f"{done} of {len(cells)} checks"
+    yield f"{total}, {f'{len(unexpected)} not' if unexpected else 'all'} as expected"
 
 
 def listing(entries: Mapping[str, str]) -> str:

@@ -94,20 +94,25 @@ def story(steps: Sequence[TraceStep], room: int, quiet: bool = False) -> list[st
     told = list(lines_of(groups))
     if len(told) <= room:
         return told
-    while len(told := list(lines_of(groups, fold=True))) > room:
-        if not drop_statement(groups) and not merge_nearest(groups, len(told)):
-            break
-    return told
+    tellings = [list(lines_of(groups, fold=True))]
+    while len(tellings[-1]) > room and (drop_statement(groups) or merge_nearest(groups)):
+        tellings.append(list(lines_of(groups, fold=True)))
+    return min(tellings, key=len)  # the most detailed of the shortest
 
 
 def grouped(steps: Sequence[TraceStep], quiet: bool) -> list[Group]:
-    """The steps by task and system call, net changes by function."""
+    """The steps by task and system call, net changes by function.
+
+    `quiet`: of the locations that are left out otherwise, those that have changed for good
+    are told too, such as a lock that is still held.
+    """
     groups: list[Group] = []
+    kept = changed_for_good(steps) if quiet else set()
     for at, step in enumerate(steps):
         if not groups or groups[-1].task != step.task or groups[-1].call != step.call:
             groups.append(Group(step.task, step.call))
         rows = groups[-1].rows
-        seen = [c for c in step.changes if c.old != c.new and (quiet or not c.quiet)]
+        seen = [c for c in step.changes if c.old != c.new and (not c.quiet or c.where in kept)]
         final = at + 1 == len(steps)
         leaving = final or steps[at + 1].task != step.task
         if seen:
@@ -115,9 +120,30 @@ def grouped(steps: Sequence[TraceStep], quiet: bool) -> list[Group]:
                 rows.append(Row(step.calls, step.n))
             rows[-1].add(step.n, ((c.where, c.old, c.new) for c in seen))
             rows[-1].final = final
-        elif final or (leaving and (not step.changes or not rows)):
+        elif leaving and not step.changes:
             rows.append(Row(step.calls, step.n, said=step.text, final=final))
-    return [g for g in groups if g.rows]
+    return coalesced(groups)
+
+
+def coalesced(groups: Sequence[Group]) -> list[Group]:
+    """Without groups that have nothing to tell."""
+    found: list[Group] = []
+    for group in groups:
+        if found and group.rows and (found[-1].task, found[-1].call) == (group.task, group.call):
+            found[-1].rows += group.rows
+        elif group.rows:
+            found.append(group)
+    return found
+
+
+def changed_for_good(steps: Sequence[TraceStep]) -> set[str]:
+    """The locations whose last value is not their first."""
+    first: dict[str, str] = {}
+    last: dict[str, str] = {}
+    for change in (c for s in steps for c in s.changes):
+        first.setdefault(change.where, change.old)
+        last[change.where] = change.new
+    return {where for where, value in last.items() if value != first[where]}
 
 
 def drop_statement(groups: list[Group]) -> bool:
@@ -130,11 +156,9 @@ def drop_statement(groups: list[Group]) -> bool:
     return False
 
 
-def merge_nearest(groups: list[Group], now: int) -> bool:
-    """Make one row of the two neighbours with the nearest common caller.
-
-    Of all couples that save a line of the `now` that there are, if there are such.
-    """
+def merge_nearest(groups: list[Group]) -> bool:
+    """Make one row of two neighbours: of those that save a line the ones with the nearest
+    common caller, and where none saves a line the same of all."""
     best: tuple[bool, int, Group, int] | None = None
     for group in groups:
         for at, (a, b) in enumerate(pairwise(group.rows)):

@@ -62,7 +62,7 @@ def fault(m: System) -> Callable[[], Any]:
 
 def zap(m: System) -> Callable[[], Any]:
     """One mapped page cleared, flushed and put."""
-    _, page = mapped(m)
+    mapped(m)
     mapping = m.records["Vma"][0].dax.mapping  # type: ignore[attr-defined]
     return lambda: m.k.unmap_mapping_range(mapping)
 

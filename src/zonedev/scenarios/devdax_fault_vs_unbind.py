@@ -7,6 +7,7 @@ from typing import Any
 from zonedev.scenarios.base import Scenario, holds
 from zonedev.scenarios.parts import PAGES, SIZE
 
+
 class DevdaxFaultVsUnbind(Scenario):
     """Two processes fault on a device-dax mapping, one to write and one to read, while it is unbound."""
 

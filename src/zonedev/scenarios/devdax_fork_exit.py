@@ -7,6 +7,7 @@ from typing import Any
 from zonedev.scenarios.base import Scenario, holds
 from zonedev.scenarios.parts import SIZE
 
+
 class DevdaxForkExit(Scenario):
     """A process forks; parent and child touch the mapping, unmap and exit in any order."""
 

@@ -7,6 +7,7 @@ from typing import Any
 from zonedev.scenarios.base import Scenario, holds, violated
 from zonedev.scenarios.parts import SIZE, TLB, choose_tlb
 
+
 class DevdaxGupFastVsMunmap(Scenario):
     """A thread pins a page without a lock while another unmaps it and reuses it if it is idle."""
 

@@ -7,6 +7,7 @@ from typing import Any
 from zonedev.scenarios.base import Scenario, holds, violated
 from zonedev.scenarios.parts import SIZE, TLB, choose_tlb
 
+
 class DevdaxGupFastVsUnbind(Scenario):
     """A task takes and drops a reference without a lock while the device is unbound."""
 

@@ -9,7 +9,7 @@ from zonedev.scenarios.parts import SIZE, TLB, choose_tlb
 
 
 class DevdaxPinnersVsUnbind(Scenario):
-    """Two or three processes pin and unpin the same page, without a lock and with one, while the device is unbound."""
+    """Two or three processes pin and unpin one page, with locks and without, while the device is unbound."""
 
     source = "mm/gup.c, mm/memremap.c"
     scope = {"processes": Scope(2, 2, 3, "processes that pin"), "size": SIZE, "tlb": TLB}

@@ -9,6 +9,7 @@ from zonedev.lang.primitives import complete, wait_for_completion
 from zonedev.scenarios.base import Scenario, holds
 from zonedev.scenarios.parts import SIZE, Event
 
+
 class DevdaxRefcounts(Scenario):
     """One page is mapped, mapped twice, inherited, pinned, unmapped and unpinned; its count is watched.
 

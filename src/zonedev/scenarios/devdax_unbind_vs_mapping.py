@@ -7,6 +7,7 @@ from typing import Any
 from zonedev.scenarios.base import Scenario, holds
 from zonedev.scenarios.parts import PAGES, SIZE, TLB, choose_tlb
 
+
 class DevdaxUnbindVsMapping(Scenario):
     """A task keeps touching its mapping, and faulting, until the unbind of the device ends that."""
 

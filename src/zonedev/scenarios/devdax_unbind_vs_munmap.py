@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from zonedev.scenarios.base import Scenario, holds, violated
+from zonedev.scenarios.base import Scenario, violated
 from zonedev.scenarios.parts import PAGES, SIZE, TLB, choose_tlb
+
 
 class DevdaxUnbindVsMunmap(Scenario):
     """A process unmaps a device-dax page; the device is unbound before the process has flushed and put."""

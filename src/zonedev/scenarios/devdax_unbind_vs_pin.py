@@ -8,6 +8,7 @@ from zonedev.kernel import FOLL_LONGTERM, FOLL_WRITE
 from zonedev.scenarios.base import Scenario, holds, violated
 from zonedev.scenarios.parts import PAGES, SIZE
 
+
 class DevdaxUnbindVsPin(Scenario):
     """A task keeps a long-term pin on a device-dax page, and DMA goes on, while the driver is unbound."""
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from zonedev.scenarios.base import Scenario, holds, violated
 
+
 class FreeReadsPagemap(Scenario):
     """The last pin of an fsdax page is dropped; who waited for that unbinds the device at once."""
 

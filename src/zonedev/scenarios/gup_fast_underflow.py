@@ -6,6 +6,7 @@ from typing import Any
 
 from zonedev.scenarios.base import Scenario, holds, violated
 
+
 class GupFastUnderflow(Scenario):
     """GUP-fast takes a page without the pagemap reference that put_page() drops."""
 

@@ -7,6 +7,7 @@ from typing import Any
 from zonedev.scenarios.base import Scenario, holds, violated
 from zonedev.scenarios.parts import PAGES
 
+
 class PmemUnbindOrder(Scenario):
     """The pmem driver is unbound while an I/O still holds a pin on one of its pages."""
 

@@ -1,0 +1,50 @@
+"""Every rule catches a seeded bug, and is silent without it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from seeds import MORE, SEEDS, Seed
+from zonedev.designs import DESIGNS
+from zonedev.explore.check import Verdict, check
+from zonedev.rules import RULES
+from zonedev.scenarios import SCENARIOS
+
+CASES = [*SEEDS.items(), *MORE]
+
+
+def run(seed: Seed, design: Any, rules: tuple[str, ...] | None = None) -> Verdict:
+    return check(SCENARIOS[seed.scenario], design, rules=rules, engine="python")
+
+
+def original(seed: Seed) -> Any:
+    """The built-in design that the bug was put into."""
+    return next(c for c in seed.design.__mro__ if c in DESIGNS.values() and c is not seed.design)
+
+
+def test_every_rule_has_a_seed() -> None:
+    assert set(SEEDS) == set(RULES)
+
+
+@pytest.mark.parametrize(("rule", "seed"), CASES, ids=[f"{r}-{s.design.__name__}" for r, s in CASES])
+def test_the_rule_catches_the_bug(rule: str, seed: Seed) -> None:
+    found = run(seed, seed.design)
+    assert (found.verdict, found.rule) == ("violated", rule)
+    assert found.trace or rule in ("removal-terminates", "fault-terminates")
+    assert found.objects
+
+
+@pytest.mark.parametrize(("rule", "seed"), CASES, ids=[f"{r}-{s.design.__name__}" for r, s in CASES])
+def test_without_the_bug_the_rule_is_silent(rule: str, seed: Seed) -> None:
+    assert run(seed, original(seed), (rule,)).verdict == "holds"
+    whole = run(seed, original(seed))
+    assert (whole.rule or whole.verdict) == seed.base
+
+
+@pytest.mark.parametrize("rule", [r for r, s in SEEDS.items() if s.alone])
+def test_the_rule_alone_catches_it(rule: str) -> None:
+    seed = SEEDS[rule]
+    catching = [r for r in RULES if run(seed, seed.design, (r,)).verdict == "violated"]
+    assert catching == [rule]
