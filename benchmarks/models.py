@@ -7,6 +7,8 @@ comparable while the specification changes.
 
 from __future__ import annotations
 
+from typing import Any
+
 from zonedev.lang.primitives import (
     Atomic,
     Cpu,
@@ -36,7 +38,7 @@ class Page(Record):
 class Pte(Packed):
     present: bool = BIT
     writable: bool = BIT
-    page: Page | None = pointer("Page")
+    page: Any = pointer("Page")
 
 
 class Mapping(Record):

@@ -1,8 +1,8 @@
 """Random small programs in the specification language, for tests that compare executors.
 
-`source(pick)` writes a module; `load(text, directory)` imports it and gives a function
-that builds a fresh sealed System.  `pick(n)` is any number below n: draw it from
-Hypothesis (`picker`) or from `random.Random(seed).randrange`.
+`source(pick)` writes a module, where `pick(n)` is any number below n, for example
+`random.Random(seed).randrange`; `programs` is the same as a Hypothesis strategy.
+`load(text, directory)` imports it and gives a function that builds a fresh System.
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ from zonedev.lang.primitives import (
     atomic_inc_not_zero, atomic_read, atomic_t, down_read, down_write, lock, rcu_read_lock, rcu_read_unlock,
     synchronize_rcu, trylock, unlock, up_read, up_write, wait_event, wake_up,
 )
-from zonedev.lang.records import BIT, Packed, Record, array, count, embed, flag, number, packed, pointer, ref, replace
+from zonedev.lang.records import (
+    BIT, Packed, Record, array, count, embed, flag, number, packed, pointer, ref, replace,
+)
 from zonedev.lang.runtime import atomic, choose, ensure, free, when
 from zonedev.lang.system import Monitor, Specification, System
 
@@ -108,10 +110,16 @@ class Program:
         a, b = self.number(depth - 1), self.number(depth - 1)
         return str(
             self.one(
-                [f"({a} + {b})", f"({a} - {b})", f"({a} * {b})", f"({a} // {self.one([-3, 2, 5])})"]
-                + [f"({a} % {self.one([-4, 3, 7])})", f"({a} & {b})", f"({a} | {b})", f"({a} ^ {b})"]
-                + [f"({a} << {self.pick(4)})", f"({a} >> {self.pick(5)})", f"(1 << ({a} & 7))"]
-                + [f"min({a}, {b})", f"max({a}, {b})"]
+                [
+                    *(f"({a} {sign} {b})" for sign in ("+", "-", "*", "&", "|", "^")),
+                    f"({a} // {self.one([-3, 2, 5])})",
+                    f"({a} % {self.one([-4, 3, 7])})",
+                    f"({a} << {self.pick(4)})",
+                    f"({a} >> {self.pick(5)})",
+                    f"(1 << ({a} & 7))",
+                    f"min({a}, {b})",
+                    f"max({a}, {b})",
+                ]
             )
         )
 
@@ -174,8 +182,13 @@ class Program:
     def counters(self, indent: int, depth: int) -> None:
         t, new = self.thing(), self.name("x")
         text = self.one(
-            [f"atomic_inc({t}.refs)", f"atomic_dec({t}.refs)", f"{new} = atomic_inc_not_zero({t}.refs)"]
-            + [f"{new} = atomic_dec_and_test({t}.refs)", f"{new} = atomic_read({t}.refs)"]
+            [
+                f"atomic_inc({t}.refs)",
+                f"atomic_dec({t}.refs)",
+                f"{new} = atomic_inc_not_zero({t}.refs)",
+                f"{new} = atomic_dec_and_test({t}.refs)",
+                f"{new} = atomic_read({t}.refs)",
+            ]
         )
         self.add(indent, str(text))
         if str(text).startswith(new):
@@ -184,8 +197,12 @@ class Program:
     def locks(self, indent: int, depth: int) -> None:
         t = self.one(["k.a", "k.b"])
         before, after = self.one(
-            [(f"lock({t}.held)", f"unlock({t}.held)"), (f"down_read({t}.sem)", f"up_read({t}.sem)")]
-            + [(f"down_write({t}.sem)", f"up_write({t}.sem)"), ("rcu_read_lock()", "rcu_read_unlock()")]
+            [
+                (f"lock({t}.held)", f"unlock({t}.held)"),
+                (f"down_read({t}.sem)", f"up_read({t}.sem)"),
+                (f"down_write({t}.sem)", f"up_write({t}.sem)"),
+                ("rcu_read_lock()", "rcu_read_unlock()"),
+            ]
         )
         self.add(indent, before)
         self.block(indent, 0, 1)
@@ -214,7 +231,11 @@ class Program:
             return
         w = self.one(self.words)
         value = self.one(
-            [f"replace({w}, level={level})", f"replace({w}, bit=True)", f"Word(bit=True, level={level}, to={t})"]
+            [
+                f"replace({w}, level={level})",
+                f"replace({w}, bit=True)",
+                f"Word(bit=True, level={level}, to={t})",
+            ]
         )
         self.add(indent, f"{t}.word = {value}")
 
@@ -236,7 +257,11 @@ class Program:
     def wait(self, indent: int, depth: int) -> None:
         t = self.one(["k.a", "k.b"])
         text = self.one(
-            [f"wait_event({t}.queue, lambda: {self.shared_truth()})", f"wake_up({t}.queue)", "synchronize_rcu()"]
+            [
+                f"wait_event({t}.queue, lambda: {self.shared_truth()})",
+                f"wake_up({t}.queue)",
+                "synchronize_rcu()",
+            ]
         )
         self.add(indent, str(text))
 

@@ -2,12 +2,14 @@
 
 A fenced block that begins with ``$ zonedev `` is run, and what it prints has to be what the
 block shows, to the letter; a line ``# exits N`` after the output gives the exit code, which is 0
-without one.  ``> FILE`` keeps the output for a later command of the same page.  After ``(Pdb)``
-stands what is typed.  A block that begins with ``>>> `` is a doctest.  A ``python`` block whose
-first line is ``# FILE.py`` makes that file, for the commands of its page; where the repository
-has a file of that name the block is a passage of it.
+without one.  ``> FILE`` keeps the output for a later command of the same page, ``| grep WORD``
+shows the lines with that word.  After ``(Pdb)`` stands what is typed.  A block that begins with
+``>>> `` is a doctest.  A ``python`` block whose first line is ``# FILE.py`` makes that file, for
+the commands of its page; where the repository has a file of that name the block is a passage of
+it.  Between ``<!-- verdicts NAME -->`` or ``<!-- seeds -->`` and ``<!-- end -->`` stands a table
+that is made from the code.
 
-    python tests/test_docs.py       writes the output of every command into the pages
+    PYTHONPATH=src python tests/test_docs.py       writes the output of every command into the pages
 """
 
 from __future__ import annotations
@@ -26,8 +28,12 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
+from seeds import SEEDS
+from zonedev.scenarios import SCENARIOS
+
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+TABLE = re.compile(r"^<!-- (verdicts|seeds) ?(\S*) -->\n(.*?)^<!-- end -->$", re.MULTILINE | re.DOTALL)
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 COMMAND = "$ zonedev "
 PROMPT = "(Pdb) "
@@ -89,17 +95,20 @@ class Page:
         typed = [text.removeprefix(PROMPT) for text in shown.splitlines() if text.startswith(PROMPT)]
         words = line.removeprefix(COMMAND)
         words, _, target = words.partition(" > ")
+        words, _, wanted = words.partition(" | grep ")
         if typed or target or any(name in words for name in self.made):
             out, code = zonedev(shlex.split(words), str(self.directory), "\n".join([*typed, ""]))
         else:
             out, code = anywhere(words)
+        if wanted:
+            out, code = "".join(s for s in out.splitlines(keepends=True) if wanted in s), 0
         if target:
             (self.directory / target).write_text(out)
             self.made.add(target)
             out = ""
         for text in typed:
-            out = re.sub(re.escape(PROMPT) + r"(?!\0)", lambda _, text=text: f"{PROMPT}\0{text}\n", out, count=1)
-        out = out.replace("\0", "")
+            out = out.replace(PROMPT, f"(Pdb)\0{text}\n", 1)
+        out = out.replace("\0", " ")
         if out and not out.endswith("\n"):
             out += "\n"
         return f"{line}\n{out}" + (f"{EXITS}{code}\n" if code else "")
@@ -121,6 +130,32 @@ def blocks(text: str, page: Page, doc: Callable[[str], None]) -> str:
     return BLOCK.sub(fill, text)
 
 
+def verdicts(name: str) -> list[tuple[str, ...]]:
+    """What is expected of each design, and why."""
+    rows: list[tuple[str, ...]] = [("design", "verdict", "because")]
+    for design, expected in SCENARIOS[name].expected.items():
+        verdict = f"**violated**: {expected.rule}" if expected.rule else expected.verdict
+        rows.append((design, verdict, expected.why))
+    return rows
+
+
+def seeds() -> list[tuple[str, ...]]:
+    """Which seeded bug each rule catches."""
+    rows: list[tuple[str, ...]] = [("rule", "seeded bug", "what is wrong in it", "caught in")]
+    for rule, seed in SEEDS.items():
+        about = (seed.design.__doc__ or "").splitlines()[0]
+        rows.append((rule, f"`{seed.design.__name__}`", about, seed.scenario))
+    return rows
+
+
+def table(found: re.Match[str]) -> str:
+    kind, name = found[1], found[2]
+    head, *rows = verdicts(name) if kind == "verdicts" else seeds()
+    lines = [head, tuple("---" for _ in head), *rows]
+    body = "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    return f"<!-- {f'{kind} {name}'.strip()} -->\n{body}<!-- end -->"
+
+
 def doctested(body: str) -> None:
     """Run a block of Python prompts."""
     test = doctest.DocTestParser().get_doctest(body, {}, "block", None, 0)
@@ -130,7 +165,7 @@ def doctested(body: str) -> None:
 
 def filled(path: Path, doc: Callable[[str], None]) -> str:
     with TemporaryDirectory() as directory:
-        return blocks(path.read_text(), Page(directory), doc)
+        return blocks(TABLE.sub(table, path.read_text()), Page(directory), doc)
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
@@ -146,8 +181,22 @@ def test_links_lead_somewhere(path: Path) -> None:
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
 def test_lines_are_short(path: Path) -> None:
-    long = [line for line in path.read_text().splitlines() if len(line) > 100 and "|" not in line]
-    assert long == []
+    prose = BLOCK.sub("", path.read_text())
+    assert [s for s in prose.splitlines() if len(s) > 100 and not s.startswith("|")] == []
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_the_text_is_plain(path: Path) -> None:
+    assert path.read_text().isascii()
+
+
+def test_every_scenario_rule_and_design_is_described() -> None:
+    from zonedev.designs import DESIGNS
+    from zonedev.rules import RULES
+
+    for page, names in (("scenarios", SCENARIOS), ("rules", RULES), ("designs", DESIGNS)):
+        text = (ROOT / "docs" / f"{page}.md").read_text()
+        assert [name for name in names if f"## {name}\n" not in text] == []
 
 
 if __name__ == "__main__":

@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 
 import pytest
 
-from conftest import ROOT
+from conftest import ROOT, child_seconds
 from zonedev import catalogue
 from zonedev.explore.check import check
 from zonedev.report import text
@@ -28,9 +27,9 @@ def test_the_first_answer() -> None:
     command = [sys.executable, "-m", "zonedev", "check", "devdax-unbind-vs-pin", "--design", "linux-6.15"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
     subprocess.run(command, env=environment, capture_output=True)  # writes the byte code
-    begun = time.perf_counter()
+    begun = child_seconds()
     found = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert time.perf_counter() - begun < 1.0
+    assert child_seconds() - begun < 1.0
     assert (found.returncode, found.stderr) == (2, "")
     assert len(found.stdout.splitlines()) <= 20
     for name in ("pin_user_pages", "kill_dax", "percpu_ref_kill", "folio_put_refs", "=> page-lifetime"):

@@ -130,3 +130,34 @@ def test_rules_at_rest() -> None:
         dev = machine.device()
         with pytest.raises(RuleBroken, match="refcount-exact"):
             machine.task("A").pin(dev)
+
+
+def test_the_kernel_by_hand() -> None:
+    with Machine("linux-5.10") as machine:
+        dax = machine.device_dax(pages=2)
+        a, b = machine.task("A"), machine.task("B")
+        va = a.mmap(dax)
+        assert a.touch(va) is not None
+        page = a.pin_user_pages(va)
+        view = machine.page(va)
+        assert view.name == repr(page)
+        assert any(h.startswith("mm0.pte") for h in view.held_by)
+        job = b.unbind(dax)
+        assert isinstance(job, Job) and not job.done
+        assert job.stack[0].startswith("unbind (kernel/device_dax.py:")
+        assert job.stack[-1].startswith("memunmap_pages (designs/linux_5_10.py:")
+        a.unpin_user_page(page)
+        assert job.done
+        with pytest.raises(ZonedevError, match="no device is mapped at VA 99"):
+            machine.page(99)
+
+
+def test_the_kernel_without_waiting() -> None:
+    with Machine("linux-6.15") as machine:
+        dax = machine.device_dax(pages=1)
+        a = machine.task("A")
+        a.pin_user_pages(a.mmap(dax))
+        with pytest.raises(
+            RuleBroken, match="unbind-drained: unbind returned, but A still holds a pin of page0"
+        ):
+            machine.task("B").unbind(dax)

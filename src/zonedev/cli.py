@@ -11,11 +11,11 @@ from typing import NoReturn
 
 from zonedev.catalogue import unknown
 from zonedev.commands import COMMANDS, Context
+from zonedev.commands.context import complain
 from zonedev.explore.matrix import Loader
-from zonedev.explore.trace import shorten
 from zonedev.lang.errors import ZonedevError
 
-OK, ERROR, VIOLATED, UNDETERMINED = 0, 1, 2, 3
+ERROR, UNDETERMINED = 1, 3
 
 
 class UsageError(ZonedevError):
@@ -147,7 +147,7 @@ def main(argv: Sequence[str] | None = None, load: Loader | None = None) -> int:
         sys.stdout.flush()
         return code
     except ZonedevError as error:
-        return failed(shorten(str(error)))
+        return failed(str(error))
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ERROR
@@ -155,17 +155,15 @@ def main(argv: Sequence[str] | None = None, load: Loader | None = None) -> int:
         print("zonedev: interrupted", file=sys.stderr)
         return UNDETERMINED
     except Exception as error:
-        if os.environ.get("ZONEDEV_TRACEBACK"):
-            traceback.print_exc()
-        text = shorten(f"{type(error).__name__}: {error}")
+        text = f"{type(error).__name__}: {error}"
         return failed(f"internal error: {text} (set ZONEDEV_TRACEBACK=1 for the traceback)")
 
 
 def failed(text: str) -> int:
-    """Report an error in one line."""
-    if os.environ.get("ZONEDEV_TRACEBACK") and sys.exc_info()[0] is not None:
+    """Report an error in one line, after its traceback where that is asked for."""
+    if os.environ.get("ZONEDEV_TRACEBACK"):
         traceback.print_exc()
-    print(f"zonedev: error: {' '.join(text.split())}", file=sys.stderr)
+    complain(text)
     return ERROR
 
 

@@ -158,31 +158,22 @@ class Machine:
     def page(self, page: Any, task: TaskByHand | str | None = None) -> View:
         """The counts and pointers of a page, and what refers to it.
 
-        `page` is a record, or a VA: of `task`, or where that is not given of the one task
-        that maps it.
+        `page` is a record, or a VA: of `task`, or where that is not given of all tasks, where
+        they agree.
         """
         record = page if isinstance(page, Record) else self._page_at(page, task)
         return View(record, holders(self.system, record))
 
-    def _page_at(self, va: Any, task: TaskByHand | str | None) -> Record:
-        lookup = getattr(self.k, "page_at", None)
-        if lookup is None:
-            raise ZonedevError(f"{type(self.k).__name__} has no page_at(task, va): give page() a record")
+    def _page_at(self, va: int, task: TaskByHand | str | None) -> Record:
         if task is None:
             chosen = list(self.system.tasks)
         else:
             chosen = [task.task if isinstance(task, TaskByHand) else self.system.task(task).task]
-        with self._quietly():
-            found = {id(p): p for p in (lookup(t, va) for t in chosen) if p is not None}
+        found = {id(p): p for p in (mapped_page(t, va) for t in chosen) if p is not None}
         if len(found) != 1:
-            what = "no page is" if not found else "several pages are"
-            raise ZonedevError(f"{what} mapped at VA {va}: name a task that has touched it")
-        record: Record = next(iter(found.values()))
-        return record
-
-    def _quietly(self) -> Any:
-        self.system.runtime = self._setup_runtime
-        return self.system.running_as(None)
+            what = "no device is" if not found else "several devices are"
+            raise ZonedevError(f"{what} mapped at VA {va}: name the task: m.page({va}, a)")
+        return next(iter(found.values()))
 
     def pending(self) -> list[Job]:
         """The calls that wait for something."""
@@ -282,3 +273,13 @@ class Machine:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def mapped_page(task: Any, va: int) -> Record | None:
+    """The page of the device that a task has mapped at `va`, whether or not it was touched."""
+    mm = task._values.get("mm")
+    if mm is None or not 0 <= va < len(mm.vma_at):
+        return None
+    vma = mm.vma_at[va]
+    page: Record = vma.dax.pages[va - vma.start]
+    return page

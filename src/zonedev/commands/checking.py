@@ -5,30 +5,35 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from itertools import product
 from typing import Any
 
 from zonedev.catalogue import Catalogue
-from zonedev.commands.context import ERROR, OK, UNDETERMINED, VIOLATED, Context, parse_scope, show
+from zonedev.commands.context import ERROR, OK, UNDETERMINED, VIOLATED, Context, complain, parse_scope, show
 from zonedev.explore import check as checks
 from zonedev.explore.check import Verdict, check
 from zonedev.explore.matrix import Cell, pairs, write_goldens
 from zonedev.explore.matrix import run as run_cells
+from zonedev.lang.errors import ZonedevError
 from zonedev.report import table, text
 from zonedev.report.json import SCHEMA_VERSION, dump
 from zonedev.report.progress import Reporter
 
 
 def run_check(context: Context) -> int:
-    """Check scenarios under designs; an interrupt leaves what was found so far."""
+    """Check scenarios under designs, one after the other.
+
+    An error ends its own check only; an interrupt ends all, with what was found so far.
+    """
     o, known = context.options, context.catalogue
-    chosen = [known.scenario(n) for n in o.scenario]
-    named = o.design or [known.newest()]
-    classes = [(n, known.design(n)) for n in named]
+    scenarios = [known.scenario(n) for n in o.scenario]
+    designs = [(n, known.design(n)) for n in o.design or [known.newest()]]
     wanted = [known.rule(n).name for n in o.rule] or None
     scope = parse_scope(o.scope)
     verdicts: list[Verdict] = []
-    for scenario in chosen:
-        for name, design in classes:
+    errors = 0
+    for scenario, (name, design) in product(scenarios, designs):
+        try:
             with Reporter(f"{scenario.name()}, {name}") as reporter:
                 verdict = check(
                     scenario,
@@ -42,17 +47,19 @@ def run_check(context: Context) -> int:
                     known=known.rules,
                     design_name=name,
                 )
-            verdicts.append(verdict)
-            if o.format == "text":
-                show(("\n" if len(verdicts) > 1 else "") + text.render(verdict))
-                sys.stdout.flush()
-            if verdict.stopped == "interrupted":
-                break
-        if verdicts[-1].stopped == "interrupted":
+        except ZonedevError as error:
+            errors += 1
+            complain(str(error))
+            continue
+        if o.format == "text":
+            show(("\n" if verdicts else "") + text.render(verdict))
+            sys.stdout.flush()
+        verdicts.append(verdict)
+        if verdict.stopped == "interrupted":
             break
-    if o.format != "text":
+    if o.format != "text" and verdicts:
         show(rendered(verdicts, o.format))
-    return exit_code(verdicts)
+    return ERROR if errors else exit_code(verdicts)
 
 
 def rendered(verdicts: Sequence[Verdict], form: str) -> str:

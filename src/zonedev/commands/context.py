@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 
 from zonedev import catalogue as catalogues
 from zonedev.catalogue import Catalogue
 from zonedev.explore.matrix import Loader
 from zonedev.explore.result import Limits
+from zonedev.explore.trace import shorten
 from zonedev.lang.errors import ZonedevError
 
 OK, ERROR, VIOLATED, UNDETERMINED = 0, 1, 2, 3
@@ -53,6 +55,11 @@ def parse_scope(given: Sequence[str]) -> dict[str, str | int]:
             raise ZonedevError(f"--scope {part}: {name} is given twice")
         found[name] = value
     return found
+
+
+def complain(text: str) -> None:
+    """Report an error in one line, with short paths."""
+    print(f"zonedev: error: {' '.join(shorten(text).split())}", file=sys.stderr)
 
 
 def show(value: str) -> None:

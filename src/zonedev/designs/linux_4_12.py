@@ -6,7 +6,7 @@ from typing import Any
 
 from zonedev.designs.linux_5_10 import Linux510
 from zonedev.kernel.page import DevPagemap, Page
-from zonedev.kernel.pgtable import Mm, Task, Vma
+from zonedev.kernel.pgtable import Mm, Task, Vma, indices
 from zonedev.kernel.pmem import PmemDevice
 from zonedev.lang.primitives import (
     BUG_ON,
@@ -68,7 +68,7 @@ class Linux412(Linux510):
 
     def gup_device_huge(k, table: Any, mm: Mm, va: int, flags: int) -> Page | None:
         """__gup_device_huge (arch/x86/mm/gup.c)."""
-        return k.gup_device_page(table, mm, mm.vma_at[va].start, va, flags)
+        return k.gup_device_page(table, mm, k.huge_start(mm.vma_at[va], va), va, flags)
 
     def gup_device_page(k, table: Any, mm: Mm, at: int, va: int, flags: int) -> Page | None:
         """The body of gup_pte_range() and of __gup_device_huge() (arch/x86/mm/gup.c)."""
@@ -136,7 +136,7 @@ class Linux412(Linux510):
         file entries are not copied: the child faults (mm/huge_memory.c, copy_huge_pmd)."""
         if src.dax.size == "pte":
             lock(dst.mm.ptl)
-            for va in range(src.start, src.start + src.nr):
+            for va in indices(src.mm, "pte", src.start, src.nr, 1):
                 pte = src.mm.pte[va]
                 dst.mm.pte[va] = pte
             unlock(dst.mm.ptl)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from zonedev.designs.linux_6_1 import Linux61
-from zonedev.kernel.device_dax import DaxDevice
 from zonedev.kernel.gup import FOLL_LONGTERM, FOLL_PIN
 from zonedev.kernel.page import GUP_PIN_COUNTING_BIAS, DevPagemap, MemoryType, Page
 from zonedev.kernel.pgtable import AddressSpace, Mm, Vma
@@ -105,22 +104,22 @@ class Linux510(Linux61):
         k.dax_set_mapping(vma, page)
         return done
 
-    def dev_dax_pmd_fault(k, vma: Vma, write: bool) -> bool:
+    def dev_dax_pmd_fault(k, vma: Vma, start: int, write: bool) -> bool:
         """As above, for each page of the entry (drivers/dax/device.c)."""
-        done = k.vmf_insert_folio_pmd(vma, vma.dax.pages[0], write)
-        k.dax_set_mappings(vma, vma.dax)
+        done = k.vmf_insert_folio_pmd(vma, start, vma.dax.pages[start - vma.start], write)
+        k.dax_set_mappings(vma, start)
         return done
 
-    def dev_dax_pud_fault(k, vma: Vma, write: bool) -> bool:
+    def dev_dax_pud_fault(k, vma: Vma, start: int, write: bool) -> bool:
         """As above, for each page of the entry (drivers/dax/device.c)."""
-        done = k.vmf_insert_folio_pud(vma, vma.dax.pages[0], write)
-        k.dax_set_mappings(vma, vma.dax)
+        done = k.vmf_insert_folio_pud(vma, start, vma.dax.pages[start - vma.start], write)
+        k.dax_set_mappings(vma, start)
         return done
 
-    def dax_set_mappings(k, vma: Vma, dax: DaxDevice) -> None:
+    def dax_set_mappings(k, vma: Vma, start: int) -> None:
         """The loop at the end of dev_dax_huge_fault() (drivers/dax/device.c)."""
-        for page in dax.pages:
-            k.dax_set_mapping(vma, page)
+        for va in range(start, start + vma.dax.per_folio):
+            k.dax_set_mapping(vma, k.subpage(vma, va))
 
     # --- GUP ---------------------------------------------------------------------------------------
 
@@ -138,7 +137,8 @@ class Linux510(Linux61):
         """Where the grab fails the pagemap's reference is lost, until "mm: gup: fix
         potential pgmap refcnt leak in __gup_device_huge()" (v5.16)."""
         vma = mm.vma_at[va]
-        entry = table[vma.start]
+        at = k.huge_start(vma, va)
+        entry = table[at]
         if not k.pte_access_permitted(entry, flags) or flags & FOLL_LONGTERM:
             return None
         page = k.subpage(vma, va)
@@ -148,7 +148,7 @@ class Linux510(Linux61):
         if not k.try_grab_folio(page, flags):
             return None
         k.put_dev_pagemap(pgmap)
-        if table[vma.start] != entry:
+        if table[at] != entry:
             k.gup_put_folio(page, flags)
             return None
         return page

@@ -7,7 +7,7 @@ from typing import Any
 from zonedev.designs.linux_6_15 import Linux615
 from zonedev.kernel.gup import FOLL_LONGTERM, FOLL_PIN
 from zonedev.kernel.page import GUP_PIN_COUNTING_BIAS, DevPagemap, MemoryType, Page
-from zonedev.kernel.pgtable import NONE, Mm, Pte, Vma
+from zonedev.kernel.pgtable import NONE, Mm, Pte, Vma, indices
 from zonedev.lang.primitives import (
     WARN_ON,
     atomic_add,
@@ -100,14 +100,14 @@ class Linux61(Linux615):
         """vm_normal_page() is NULL for devmap: clear, and flush later; there is nothing
         to put (mm/memory.c), until v9 20/20."""
         lock(vma.mm.ptl)
-        for va in range(vma.start, vma.start + vma.nr):
+        for va in indices(vma.mm, "pte", vma.start, vma.nr, 1):
             k.zap_devmap(vma.mm.pte, va)
         unlock(vma.mm.ptl)
 
-    def zap_huge(k, table: Any, vma: Vma) -> None:
+    def zap_huge(k, table: Any, vma: Vma, start: int) -> None:
         """vma_is_special_huge() is true for DAX: as above (mm/huge_memory.c)."""
         lock(vma.mm.ptl)
-        k.zap_devmap(table, vma.start)
+        k.zap_devmap(table, start)
         unlock(vma.mm.ptl)
 
     def zap_devmap(k, table: Any, at: int) -> None:
@@ -168,7 +168,8 @@ class Linux61(Linux615):
         """__gup_device_huge(): page by page, and the pagemap is put before the second
         look (mm/gup.c)."""
         vma = mm.vma_at[va]
-        entry = table[vma.start]
+        at = k.huge_start(vma, va)
+        entry = table[at]
         if not k.pte_access_permitted(entry, flags) or flags & FOLL_LONGTERM:
             return None
         page = k.subpage(vma, va)
@@ -179,7 +180,7 @@ class Linux61(Linux615):
         k.put_dev_pagemap(pgmap)
         if not taken:
             return None
-        if table[vma.start] != entry:
+        if table[at] != entry:
             k.gup_put_folio(page, flags)
             return None
         return page
@@ -212,8 +213,8 @@ class Linux61(Linux615):
         if size == "pte":
             return k.follow_devmap_entry(vma.mm.pte, vma, va, va, flags)
         if size == "pmd":
-            return k.follow_devmap_entry(vma.mm.pmd, vma, vma.start, va, flags)
-        return k.follow_devmap_entry(vma.mm.pud, vma, vma.start, va, flags)
+            return k.follow_devmap_entry(vma.mm.pmd, vma, k.huge_start(vma, va), va, flags)
+        return k.follow_devmap_entry(vma.mm.pud, vma, k.huge_start(vma, va), va, flags)
 
     def follow_devmap_entry(k, table: Any, vma: Vma, at: int, va: int, flags: int) -> DevPagemap | None:
         """The walk at one level: the pagemap with the page taken, or None for a fault."""

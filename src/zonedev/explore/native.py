@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
@@ -45,7 +45,7 @@ ALONE = 1 << 11  # a smaller piece of work is not worth waking threads for
 REPORT_EVERY = 0.2  # seconds
 
 
-class Stop(Exception):  # noqa: N818  (a limit, not an error)
+class Stop(Exception):
     """A limit is reached; the text names it."""
 
 
@@ -59,7 +59,7 @@ class NativeEngine:
 
     name = "native"
 
-    def __init__(self, ts: TransitionSystem, workers: int = 1, cache: Path | None | str = "") -> None:
+    def __init__(self, ts: TransitionSystem, workers: int = 1, cache: Path | str | None = "") -> None:
         begun = time.perf_counter()
         self.ts, self.workers = ts, max(1, workers)
         where = cache_directory() if cache == "" else cache

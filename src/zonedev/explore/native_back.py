@@ -18,12 +18,11 @@ from zonedev.explore.native_kernels import (
     SCRATCH,
     TABLE,
     hash_of,
-    kernel,
     lookup,
     owner_of,
     peek,
 )
-from zonedev.explore.native_memory import call, load, load8, load32, prefetch, store, store8
+from zonedev.explore.native_memory import call, kernel, load, load8, load32, prefetch, store, store8
 
 FAR = 1 << 30  # the cost where no shortest way leads on
 UNKNOWN, YES, UNRESOLVED, WALKED = 0, 1, 2, 3  # whether every task can still finish

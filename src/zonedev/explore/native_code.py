@@ -90,8 +90,8 @@ def add_passes(manager: Any) -> None:
 
 
 def entry_name(text: str, machine: Any) -> str:
-    parts = (PIPELINE, llvmlite.__version__, str(llvm.llvm_version_info), machine.triple)
-    parts += (llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten(), text)
+    parts = [PIPELINE, llvmlite.__version__, str(llvm.llvm_version_info), machine.triple]
+    parts += [llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten(), text]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:40] + ".o"
 
 
@@ -111,13 +111,14 @@ def write_entry(cache: Path, name: str, code: bytes) -> None:
     """Put an entry in place at once, whoever else writes the same; failures do not matter."""
     with contextlib.suppress(OSError):
         cache.mkdir(parents=True, exist_ok=True)
-        handle, draft = tempfile.mkstemp(dir=cache, suffix=".new")
-        try:
-            with os.fdopen(handle, "wb") as file:
+        with tempfile.NamedTemporaryFile(dir=cache, suffix=".new", delete=False) as file:
+            draft = Path(file.name)
+            try:
                 file.write(hashlib.sha256(code).digest() + code)
-            os.replace(draft, cache / name)
-        except OSError:
-            os.unlink(draft)
+                file.close()
+                draft.replace(cache / name)
+            finally:
+                draft.unlink(missing_ok=True)
         prune(cache)
 
 

@@ -252,7 +252,7 @@ class Emitter:
     def arithmetic(self, tag: str, a: Value, b: Value) -> Value:
         lo, hi = corner_range(tag, a, b)
         name = ARITHMETIC[tag]
-        if LEAST <= lo and hi <= MOST:
+        if lo >= LEAST and hi <= MOST:
             return Value(self.op(f"{name} i64 {a.text}, {b.text}"), lo, hi)
         both = self.op(f"call {{i64, i1}} @llvm.s{name}.with.overflow.i64(i64 {a.text}, i64 {b.text})")
         beyond = self.op(f"extractvalue {{i64, i1}} {both}, 1")
@@ -294,7 +294,7 @@ class Emitter:
             ends = [x >> min(y, 63) for x in (a.lo, a.hi) for y in (b.lo, b.hi)]
             return Value(self.op(f"ashr i64 {a.text}, {amount}"), min(ends), max(ends))
         lo, hi = corner_range("<<", a, Value(b.text, min(b.lo, 64), min(b.hi, 64)))
-        if LEAST <= lo and hi <= MOST and b.hi <= 63:
+        if lo >= LEAST and hi <= MOST and b.hi <= 63:
             return Value(self.op(f"shl i64 {a.text}, {b.text}"), lo, hi)
         amount = self.op(f"and i64 {b.text}, 63")
         moved = self.op(f"shl i64 {a.text}, {amount}")

@@ -123,16 +123,16 @@ def copy(shape: Any, to: int, row: int) -> None:
 
 @kernel
 def has_room(ctx: Any, me: int, more: int) -> bool:
-    count = ctx[me, COUNT] + more
-    return count <= ctx[me, CAPACITY] and count <= ctx[me, LIMIT]
+    needed: int = ctx[me, COUNT] + more
+    return needed <= min(ctx[me, CAPACITY], ctx[me, LIMIT])
 
 
 @kernel
 def boxes_have_room(fills: Any, me: int, most: int) -> bool:
+    fullest = 0
     for other in range(fills.shape[1]):
-        if fills[me, other] > most:
-            return False
-    return True
+        fullest = max(fullest, fills[me, other])
+    return fullest <= most
 
 
 @kernel
@@ -281,7 +281,8 @@ def enter(shape: Any, ctx: Any, row: int) -> None:
 @kernel
 def locate(shape: Any, ctx: Any, row: int) -> int:
     """The worker and the number of a known state, as worker << 32 | number; or -1."""
-    return lookup(shape, ctx, row, hash_of(shape, row))
+    place: int = lookup(shape, ctx, row, hash_of(shape, row))
+    return place
 
 
 @kernel

@@ -7,13 +7,18 @@ only known at run time (so that the kernels are compiled once for all models).
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import numba.extending
 from llvmlite import ir
 from numba import njit, types
-from numba.extending import intrinsic
 
 I64 = ir.IntType(64)
+intrinsic: Callable[[Callable[..., Any]], Callable[..., int]] = numba.extending.intrinsic
 
 
 def reading(bits: int) -> Any:
@@ -103,4 +108,27 @@ def call(typingctx: Any, function: Any, a: Any, b: Any) -> Any:
     return types.int64(types.int64, types.int64, types.int64), codegen
 
 
-kernel = njit(cache=True, nogil=True, error_model="numpy")
+def stamp() -> str:
+    """A name for this version of the kernels."""
+    digest = hashlib.sha256()
+    for name in ("native_memory.py", "native_kernels.py", "native_back.py"):
+        with contextlib.suppress(OSError):
+            digest.update(Path(__file__).with_name(name).read_bytes())
+    return digest.hexdigest()[:12]
+
+
+STAMP = stamp()
+
+
+def kernel(function: Callable[..., Any]) -> Any:
+    """Compile a kernel on its first call, and keep the machine code for later runs.
+
+    Numba names its cache entries by the function and looks at the date of its own file
+    only; the stamp in the name covers the functions that it calls.  Where no cache can be
+    written, the kernel is compiled in every run.
+    """
+    function.__qualname__ = f"{function.__name__}_{STAMP}"
+    try:
+        return njit(cache=True, nogil=True, error_model="numpy")(function)
+    except RuntimeError:
+        return njit(nogil=True, error_model="numpy")(function)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import mmap
 from typing import Any
@@ -21,7 +22,7 @@ CHUNK = 1 << 14  # states that a kernel expands before Python looks around
 HUGE = 1 << 21  # from this size on, huge pages are asked for
 
 
-class TooMany(Exception):  # noqa: N818  (a limit, not an error)
+class TooMany(Exception):
     """There are more states than the tables can number."""
 
 
@@ -35,10 +36,8 @@ class Region:
 
     def advise(self) -> None:
         if self.size >= HUGE and hasattr(mmap, "MADV_HUGEPAGE"):
-            try:
+            with contextlib.suppress(OSError):  # the kernel may be built without them
                 self.map.madvise(mmap.MADV_HUGEPAGE)
-            except OSError:  # the kernel was built without them
-                pass
 
     @property
     def address(self) -> int:

@@ -95,8 +95,8 @@ class PythonEngine:
                 path, ending = shortest(self.edges, targets)
         except KeyboardInterrupt:
             stopped = "interrupted"
-        states = len(self.states)
-        result = Exploration(states, self.transitions, len(self.levels) - 1, 0.0, path, ending, ends=self.ends)
+        states, depth = len(self.states), len(self.levels) - 1
+        result = Exploration(states, self.transitions, depth, 0.0, path, ending, ends=self.ends)
         if path is not None:
             result.depth = len(path)
         elif stopped is not None:

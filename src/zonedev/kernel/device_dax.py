@@ -29,7 +29,8 @@ class DaxDevice(Record):
     """struct dev_dax with its struct dax_device, inode and memory region."""
 
     short = "dax"
-    size: str = const("pte")  # the alignment, and so the level at which it maps
+    size: str = const("pte")  # the level at which it maps, which is its alignment
+    per_folio: int = const(1)  # the pages that one entry maps
     alive: Any = flag(initial=True)  # DAXDEV_ALIVE
     mapping: Any = const()
     pgmap: Any = const()
@@ -49,12 +50,17 @@ class DeviceDax(Pgtable):
 
     # --- set-up --------------------------------------------------------------------------------
 
-    def device_dax(self, pages: int = 1, size: str = "pte") -> DaxDevice:
-        """dev_dax_probe(): a bound device of `pages` pages that maps with PTEs, or as one
-        huge page at "pmd" or "pud" level (drivers/dax/device.c)."""
-        pgmap = self.memremap_pages(pages, MemoryType.GENERIC, size != "pte")
+    def device_dax(self, pages: int = 1, size: str = "pte", per_folio: int = 0) -> DaxDevice:
+        """dev_dax_probe(): a bound device of `pages` pages that maps with PTEs, or with
+        entries of `per_folio` pages at "pmd" or "pud" level; 0: one entry for all, which
+        are two at least (drivers/dax/device.c)."""
+        pages = pages if size == "pte" else max(pages, 2)
+        each = 1 if size == "pte" else per_folio or pages
+        pgmap = self.memremap_pages(pages, MemoryType.GENERIC, each)
         mapping = self.system.new(AddressSpace)
-        return self.system.new(DaxDevice, size=size, mapping=mapping, pgmap=pgmap, pages=pgmap.pages)
+        return self.system.new(
+            DaxDevice, size=size, per_folio=each, mapping=mapping, pgmap=pgmap, pages=pgmap.pages
+        )
 
     # --- fault ---------------------------------------------------------------------------------
 
@@ -79,8 +85,8 @@ class DeviceDax(Pgtable):
         if dax.size == "pte":
             return k.dev_dax_pte_fault(vma, va, write)
         if dax.size == "pmd":
-            return k.dev_dax_pmd_fault(vma, write)
-        return k.dev_dax_pud_fault(vma, write)
+            return k.dev_dax_pmd_fault(vma, k.huge_start(vma, va), write)
+        return k.dev_dax_pud_fault(vma, k.huge_start(vma, va), write)
 
     def dev_dax_pte_fault(k, vma: Vma, va: int, write: bool) -> bool:
         """__dev_dax_pte_fault (drivers/dax/device.c)."""
@@ -88,15 +94,17 @@ class DeviceDax(Pgtable):
         k.dax_set_mapping(vma, page)
         return k.vmf_insert_page_mkwrite(vma, va, page, write)
 
-    def dev_dax_pmd_fault(k, vma: Vma, write: bool) -> bool:
+    def dev_dax_pmd_fault(k, vma: Vma, start: int, write: bool) -> bool:
         """__dev_dax_pmd_fault (drivers/dax/device.c)."""
-        k.dax_set_mapping(vma, vma.dax.pages[0])
-        return k.vmf_insert_folio_pmd(vma, vma.dax.pages[0], write)
+        folio = vma.dax.pages[start - vma.start]
+        k.dax_set_mapping(vma, folio)
+        return k.vmf_insert_folio_pmd(vma, start, folio, write)
 
-    def dev_dax_pud_fault(k, vma: Vma, write: bool) -> bool:
+    def dev_dax_pud_fault(k, vma: Vma, start: int, write: bool) -> bool:
         """__dev_dax_pud_fault (drivers/dax/device.c)."""
-        k.dax_set_mapping(vma, vma.dax.pages[0])
-        return k.vmf_insert_folio_pud(vma, vma.dax.pages[0], write)
+        folio = vma.dax.pages[start - vma.start]
+        k.dax_set_mapping(vma, folio)
+        return k.vmf_insert_folio_pud(vma, start, folio, write)
 
     def dax_set_mapping(k, vma: Vma, page: Page) -> None:
         """Set the mapping of a folio that has none; never cleared (drivers/dax/device.c)."""
@@ -116,17 +124,17 @@ class DeviceDax(Pgtable):
         unlock(vma.mm.ptl)
         return True
 
-    def vmf_insert_folio_pmd(k, vma: Vma, folio: Page, write: bool) -> bool:
+    def vmf_insert_folio_pmd(k, vma: Vma, start: int, folio: Page, write: bool) -> bool:
         """mm/huge_memory.c"""
         lock(vma.mm.ptl)
-        k.insert_page_into_pte_locked(vma.mm.pmd, vma.start, folio, write)
+        k.insert_page_into_pte_locked(vma.mm.pmd, start, folio, write)
         unlock(vma.mm.ptl)
         return True
 
-    def vmf_insert_folio_pud(k, vma: Vma, folio: Page, write: bool) -> bool:
+    def vmf_insert_folio_pud(k, vma: Vma, start: int, folio: Page, write: bool) -> bool:
         """mm/huge_memory.c"""
         lock(vma.mm.ptl)
-        k.insert_page_into_pte_locked(vma.mm.pud, vma.start, folio, write)
+        k.insert_page_into_pte_locked(vma.mm.pud, start, folio, write)
         unlock(vma.mm.ptl)
         return True
 

@@ -119,7 +119,7 @@ class Gup(Pmem):
 
     def gup_fast_pmd_leaf(k, mm: Mm, va: int, flags: int) -> Page | None:
         """The same for a huge PMD, whose folio is taken by its head (mm/gup.c)."""
-        start = mm.vma_at[va].start
+        start = k.huge_start(mm.vma_at[va], va)
         entry = mm.pmd[start]
         if not k.pte_access_permitted(entry, flags) or entry.special:
             return None
@@ -135,7 +135,7 @@ class Gup(Pmem):
 
     def gup_fast_pud_leaf(k, mm: Mm, va: int, flags: int) -> Page | None:
         """The same for a huge PUD (mm/gup.c)."""
-        start = mm.vma_at[va].start
+        start = k.huge_start(mm.vma_at[va], va)
         entry = mm.pud[start]
         if not k.pte_access_permitted(entry, flags) or entry.special:
             return None
@@ -197,8 +197,8 @@ class Gup(Pmem):
         if size == "pte":
             return k.follow_page_pte(mm.pte, mm, va, va, flags)
         if size == "pmd":
-            return k.follow_page_pte(mm.pmd, mm, vma.start, va, flags)
-        return k.follow_page_pte(mm.pud, mm, vma.start, va, flags)
+            return k.follow_page_pte(mm.pmd, mm, k.huge_start(vma, va), va, flags)
+        return k.follow_page_pte(mm.pud, mm, k.huge_start(vma, va), va, flags)
 
     def follow_page_pte(k, table: object, mm: Mm, at: int, va: int, flags: int) -> Page | None:
         """The walk at one level: `at` is the index of the entry that maps `va` (mm/gup.c)."""

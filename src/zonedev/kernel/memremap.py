@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from zonedev.kernel.page import (
@@ -21,7 +21,29 @@ from zonedev.lang.primitives import (
     synchronize_rcu,
     wait_for_completion,
 )
-from zonedev.lang.runtime import at_setup, atomic, free
+from zonedev.lang.runtime import at_setup, atomic, free, ghost
+
+
+class DevicePages(Sequence["Page"]):
+    """The pages of a device, made when they are asked for; iteration sees those that exist."""
+
+    def __init__(self, nr: int, make: Callable[[DevicePages, int], Page]) -> None:
+        self._nr, self._make = nr, make
+        self._made: dict[int, Page] = {}
+
+    def __len__(self) -> int:
+        return self._nr
+
+    def __getitem__(self, index: Any) -> Any:
+        if not 0 <= index < self._nr:
+            raise IndexError(f"page {index} of a device of {self._nr}")
+        if index not in self._made:
+            with ghost():
+                self._made[index] = self._make(self, index)
+        return self._made[index]
+
+    def __iter__(self) -> Iterator[Page]:
+        return iter([self._made[i] for i in sorted(self._made)])
 
 
 class Memremap(PageOps):
@@ -42,36 +64,50 @@ class Memremap(PageOps):
 
     # --- creation, at set-up -----------------------------------------------------------------
 
-    def memremap_pages(self, nr: int, kind: MemoryType, large: bool) -> DevPagemap:
+    def memremap_pages(self, nr: int, kind: MemoryType, per_folio: int = 1) -> DevPagemap:
         """memremap_pages() and pagemap_range(): enter the range into pgmap_array, make
-        the struct pages, take the pagemap's references (mm/memremap.c)."""
+        the struct pages, take the pagemap's references (mm/memremap.c).  A folio has
+        `per_folio` pages; a machine by hand makes its pages when they are touched."""
         new = self.system.new
         self.fs_dax_exists = self.fs_dax_exists or kind == MemoryType.FS_DAX
         array = new(PgmapArray)
         pgmap = new(DevPagemap, type=kind, array=array, ref=new(PercpuRef))
         array._values["pgmap"] = pgmap
-        pages: list[Page] = []
-        for _ in range(nr):
-            page = new(Page, frame=new(Frame), array=array, pgmap=pgmap)
-            page._values["large"] = large and self.COMPOUND_DEVMAP
-            page._values["head"] = pages[0] if page.large and pages else page
-            page._refcount.value = self.initial_count(kind) if page.head is page else 0
-            pages.append(page)
-        pgmap.pages = tuple(pages)
-        self.memremap_get(pgmap)
+        pgmap.ref.count.value = self.percpu_count_bias() + 1
+        pages = DevicePages(nr, lambda pages, i: self.memmap_init(pages, i, pgmap, per_folio))
+        pgmap.pages = pages if self.system.sparse else tuple(pages[i] for i in range(nr))
         return pgmap
+
+    def memmap_init(self, pages: DevicePages, i: int, pgmap: DevPagemap, per_folio: int) -> Page:
+        """One struct page, and its folio's reference to the pagemap (mm/mm_init.c,
+        memmap_init_zone_device)."""
+        page = self.system.new(
+            Page, frame=self.system.new(Frame), array=pgmap.array, pgmap=pgmap
+        )
+        page.large = per_folio > 1 and self.COMPOUND_DEVMAP
+        first = i - i % per_folio if page.large else i
+        page.head = pages[first] if first < i else page
+        if page.head is page:
+            page._refcount.value = self.initial_count(pgmap.type)
+            self.memremap_get(pgmap)
+        self.page_created(page)
+        return page
+
+    def page_created(self, page: Page) -> None:
+        """Room for a new page in the tables that are indexed by page."""
 
     def initial_count(self, kind: MemoryType) -> int:
         """_refcount of an idle page (mm/mm_init.c, __init_zone_device_page)."""
         return 1 if kind == MemoryType.GENERIC else 0
 
     def memremap_get(self, pgmap: DevPagemap) -> None:
-        """pagemap_range() takes one reference a folio; they are dropped in memunmap_pages()."""
-        pgmap.ref.percpu_count.value = self.pfn_len(pgmap)
+        """pagemap_range() takes a reference for each folio, to be dropped in memunmap_pages()."""
+        pgmap.ref.percpu_count.value = pgmap.ref.percpu_count.value + 1
 
+    @at_setup
     def pfn_len(self, pgmap: DevPagemap) -> int:
         """The number of folios of the pagemap (mm/memremap.c)."""
-        return 1 if pgmap.pages[0].large else len(pgmap.pages)
+        return sum(page.head is page for page in pgmap.pages)
 
     # --- what the rules reckon with --------------------------------------------------------
 

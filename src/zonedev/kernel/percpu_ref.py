@@ -24,11 +24,13 @@ from zonedev.lang.primitives import (
     unlock,
 )
 from zonedev.lang.records import BIT, Packed, Record, embed, flag, packed
-from zonedev.lang.runtime import atomic, when
+from zonedev.lang.runtime import at_setup, atomic, when
 from zonedev.lang.system import Specification
 
 #: PERCPU_COUNT_BIAS, scaled down: more than all references of any scope together.
 BIAS = 32
+#: The same where nothing is bounded, as in a machine by hand.
+LARGE_BIAS = 1 << 60
 
 
 class PercpuPtr(Packed):
@@ -62,6 +64,11 @@ class PercpuRef(Record):
 
 class PercpuRefOps(Specification):
     """lib/percpu-refcount.c, include/linux/percpu-refcount.h."""
+
+    @at_setup
+    def percpu_count_bias(self) -> int:
+        """PERCPU_COUNT_BIAS."""
+        return LARGE_BIAS if self.system.sparse else BIAS
 
     def percpu_ref_get_many(k, ref: PercpuRef, nr: int) -> None:
         """Take `nr` references; never fails (include/linux/percpu-refcount.h)."""
@@ -138,7 +145,7 @@ class PercpuRefOps(Specification):
             when(lambda: ref.rcu_queued)
         synchronize_rcu()
         count = atomic_read(ref.percpu_count)
-        atomic_add(ref.count, count - BIAS)
+        atomic_add(ref.count, count - k.percpu_count_bias())
         left = atomic_read(ref.count)
         WARN_ON(left <= 0, "percpu ref <= 0 after switching to atomic")
         k.percpu_ref_put(ref)

@@ -6,10 +6,13 @@ and are not freed, so that a walk starts at the level of the entries.
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from collections.abc import Sequence
 from typing import Any
 
 from zonedev.kernel.memremap import Memremap
 from zonedev.kernel.page import Page
+from zonedev.lang.errors import SpecError
 from zonedev.lang.primitives import (
     Cpu,
     Lock,
@@ -37,7 +40,7 @@ from zonedev.lang.records import (
     private,
     ref,
 )
-from zonedev.lang.runtime import atomic, current, when
+from zonedev.lang.runtime import at_setup, atomic, current, when
 
 
 class Pte(Packed):
@@ -61,6 +64,16 @@ class Pte(Packed):
 NONE = Pte()
 
 
+@at_setup
+def indices(record: Record, field: str, start: int, nr: int, step: int) -> Sequence[int]:
+    """The indices start, start + step, ... of an array that a loop has to look at: all `nr`
+    of them, or in a machine by hand those that hold something."""
+    if record._system.sparse:
+        inside = range(start, start + nr, step)
+        return [i for i in record._values[field].touched() if i in inside]
+    return range(start, start + nr, step)
+
+
 class Mm(Record):
     """struct mm_struct (include/linux/mm_types.h).  The VA is a page number."""
 
@@ -72,8 +85,29 @@ class Mm(Record):
     ptl: Any = embed(Lock)  # of the level at which the device maps
     tlb_flush_pending: Any = atomic_t(0, 7, quiet=True)
     tasks: Any = const(())  # mm_cpumask: each task is a CPU of its own
-    vma_at: Any = const(())  # the VMA that set-up has put at a VA
+    vma_at: Any = const()  # a VmaTree
     starts: Any = const(())  # where the VMAs begin
+
+
+class VmaTree:
+    """The VMAs of an mm by address, whether they are linked or not; VMAs lie side by side."""
+
+    def __init__(self) -> None:
+        self._starts: list[int] = []
+        self._vmas: list[Vma] = []
+
+    def add(self, vma: Vma) -> None:
+        """Put a VMA behind the last."""
+        self._starts.append(vma.start)
+        self._vmas.append(vma)
+
+    def __len__(self) -> int:
+        return self._vmas[-1].start + self._vmas[-1].nr if self._vmas else 0
+
+    def __getitem__(self, va: int) -> Vma:
+        if not 0 <= va < len(self):
+            raise SpecError(f"VA {va}: nothing was ever mapped there")
+        return self._vmas[bisect_right(self._starts, va) - 1]
 
 
 class AddressSpace(Record):
@@ -119,6 +153,10 @@ class Pgtable(Memremap):
     #: arm64; the designs of those years assume the weaker machine.
     TLB_FLUSH_BY_IPI = False
 
+    def huge_start(k, vma: Vma, va: int) -> int:
+        """Where the huge entry that maps `va` begins."""
+        return va - (va - vma.start) % vma.dax.per_folio
+
     # --- TLB -------------------------------------------------------------------------------------
 
     def flush_tlb_mm(k, mm: Mm) -> None:
@@ -132,14 +170,14 @@ class Pgtable(Memremap):
         else:
             with atomic("INVLPGB and TLBSYNC: no CPU has the entries when the instruction ends"):
                 for cpu in mm.tasks:
-                    for va in range(len(cpu.tlb)):
+                    for va in indices(cpu, "tlb", 0, len(cpu.tlb), 1):
                         cpu.tlb[va] = NONE
 
     def flush_tlb_func(k, cpu: Task) -> None:
         """The handler of the flush IPI, on the CPU that it interrupts (arch/x86/mm/tlb.c)."""
         with atomic("the handler runs between two instructions of that CPU, interrupts being on"):
             when(lambda: not cpu.irqs_off)
-            for va in range(len(cpu.tlb)):
+            for va in indices(cpu, "tlb", 0, len(cpu.tlb), 1):
                 cpu.tlb[va] = NONE
 
     # --- mmu_gather ----------------------------------------------------------------------------
@@ -165,7 +203,7 @@ class Pgtable(Memremap):
 
     def tlb_batch_pages_flush(k, mm: Mm) -> None:
         """Drop the collected references (mm/mmu_gather.c, mm/swap.c folios_put_refs)."""
-        for va in range(len(mm.pte)):
+        for va in indices(current(), "gather", 0, len(mm.pte), 1):
             page = current().gather[va]
             if page is not None:
                 current().gather[va] = None
@@ -187,9 +225,11 @@ class Pgtable(Memremap):
         if vma.dax.size == "pte":
             k.zap_pte_range(vma)
         elif vma.dax.size == "pmd":
-            k.zap_huge_pmd(vma)
+            for start in indices(vma.mm, "pmd", vma.start, vma.nr, vma.dax.per_folio):
+                k.zap_huge_pmd(vma, start)
         else:
-            k.zap_huge_pud(vma)
+            for start in indices(vma.mm, "pud", vma.start, vma.nr, vma.dax.per_folio):
+                k.zap_huge_pud(vma, start)
 
     def zap_pte_range(k, vma: Vma) -> None:
         """Clear the PTEs; each page keeps its reference until the flush
@@ -197,7 +237,7 @@ class Pgtable(Memremap):
         mm = vma.mm
         lock(mm.ptl)
         flush = False
-        for va in range(vma.start, vma.start + vma.nr):
+        for va in indices(mm, "pte", vma.start, vma.nr, 1):
             with atomic("ptep_get_and_clear() is one xchg"):
                 pte = mm.pte[va]
                 mm.pte[va] = NONE
@@ -218,33 +258,33 @@ class Pgtable(Memremap):
 
     def tlb_flush_rmaps(k, vma: Vma) -> None:
         """The delayed rmap removal of dirty pages, after the flush (mm/mmu_gather.c)."""
-        for va in range(vma.start, vma.start + vma.nr):
+        for va in indices(current(), "gather", vma.start, vma.nr, 1):
             page = current().gather[va]
             if page is not None and current().delayed_rmap[va]:
                 current().delayed_rmap[va] = False
                 k.folio_remove_rmap(page)
 
-    def zap_huge_pmd(k, vma: Vma) -> None:
+    def zap_huge_pmd(k, vma: Vma, start: int) -> None:
         """mm/huge_memory.c"""
-        k.zap_huge(vma.mm.pmd, vma)
+        k.zap_huge(vma.mm.pmd, vma, start)
 
-    def zap_huge_pud(k, vma: Vma) -> None:
+    def zap_huge_pud(k, vma: Vma, start: int) -> None:
         """mm/huge_memory.c"""
-        k.zap_huge(vma.mm.pud, vma)
+        k.zap_huge(vma.mm.pud, vma, start)
 
-    def zap_huge(k, table: Any, vma: Vma) -> None:
+    def zap_huge(k, table: Any, vma: Vma, start: int) -> None:
         """What zap_huge_pmd() and zap_huge_pud() share: clear, rmap, unlock, gather.
         A dirty huge entry forces no flush."""
         lock(vma.mm.ptl)
         with atomic("pmdp_huge_get_and_clear() is one xchg"):
-            entry = table[vma.start]
-            table[vma.start] = NONE
+            entry = table[start]
+            table[start] = NONE
         if entry.present:
             current().gather_range = True
             k.folio_remove_rmap(entry.page)
         unlock(vma.mm.ptl)
         if entry.present:
-            k.tlb_remove_page(vma.start, entry.page)
+            k.tlb_remove_page(start, entry.page)
 
     def folio_add_file_rmap(k, folio: Page) -> None:
         """folio_add_file_rmap_pte, _pmd, _pud (mm/rmap.c)."""

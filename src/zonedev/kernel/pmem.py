@@ -25,7 +25,7 @@ class Pmem(DeviceDax):
 
     def pmem_device(self, pages: int = 1) -> PmemDevice:
         """pmem_attach_disk(): a bound pmem namespace with struct pages, at set-up."""
-        pgmap = self.memremap_pages(pages, MemoryType.FS_DAX, False)
+        pgmap = self.memremap_pages(pages, MemoryType.FS_DAX)
         return self.system.new(PmemDevice, pgmap=pgmap, pages=pgmap.pages)
 
     def hold_pin(self, page: Page) -> None:

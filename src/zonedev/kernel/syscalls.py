@@ -5,7 +5,7 @@ from __future__ import annotations
 from zonedev.kernel.device_dax import DaxDevice
 from zonedev.kernel.gup import FOLL_GET, FOLL_LONGTERM, FOLL_PIN, FOLL_WRITE, Gup
 from zonedev.kernel.page import MemoryType, Page
-from zonedev.kernel.pgtable import NONE, Mm, Pte, Task, Vma
+from zonedev.kernel.pgtable import NONE, Mm, Pte, Task, Vma, VmaTree
 from zonedev.lang.primitives import (
     Cpu,
     atomic_read,
@@ -29,7 +29,7 @@ class Kernel(Gup):
     def task_created(self, task: Cpu) -> None:
         """A task starts with an address space of its own."""
         assert isinstance(task, Task)
-        self.join_mm(task, self.system.new(Mm))
+        self.join_mm(task, self.system.new(Mm, vma_at=VmaTree()))
 
     def join_mm(self, task: Task, mm: Mm) -> None:
         task.mm = mm
@@ -57,11 +57,16 @@ class Kernel(Gup):
     def new_vma(self, mm: Mm, dax: DaxDevice, start: int, linked: bool) -> Vma:
         vma = self.system.new(Vma, mm=mm, start=start, nr=len(dax.pages), dax=dax)
         vma._values["linked"] = vma._values["in_i_mmap"] = linked
-        mm.vma_at = (*mm.vma_at, *[vma] * vma.nr)
+        mm.vma_at.add(vma)
         mm.starts = (*mm.starts, start)
         dax.mapping.vmas = (*dax.mapping.vmas, vma)
         self.grow()
         return vma
+
+    def page_created(self, page: Page) -> None:
+        for task in self.system.tasks:
+            for name in ("pins", "gets"):
+                task._values[name].grow(page._index + 1)
 
     def may_fork(self, child: str) -> None:
         """Prepare `child` at set-up as the task that a later fork() brings to life."""
@@ -129,7 +134,8 @@ class Kernel(Gup):
         vma = mm.vma_at[va]
         if vma.dax.size == "pte":
             return mm.pte[va]
-        huge = mm.pmd[vma.start] if vma.dax.size == "pmd" else mm.pud[vma.start]
+        start = k.huge_start(vma, va)
+        huge = mm.pmd[start] if vma.dax.size == "pmd" else mm.pud[start]
         return replace(huge, page=k.subpage(vma, va)) if huge.present else NONE
 
     def do_user_addr_fault(k, va: int, write: bool) -> bool:

@@ -84,7 +84,8 @@ class Field:
         """`value`, or CounterRange where it leaves the declared range."""
         kind = self.kind
         assert kind is not None
-        if kind.what == "int" and not kind.lo <= value <= kind.hi:
+        over = value > kind.hi and not obj._system.sparse if kind.what == "int" else False
+        if kind.what == "int" and (value < kind.lo or over):
             raise CounterRange(obj._label(self.name), int(value), kind.lo, kind.hi, self.below)
         if kind.what == "bool":
             return bool(value)

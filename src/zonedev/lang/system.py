@@ -138,8 +138,12 @@ class System:
         design: type[Specification],
         scope: Mapping[str, Any] | None = None,
         monitors: Sequence[Monitor] = (),
+        *,
+        sparse: bool = False,
     ) -> None:
         self.scope = dict(scope or {})
+        #: A machine by hand: objects come into being when they are touched, and no counter is bounded above.
+        self.sparse = sparse
         self.records: dict[str, list[Record]] = {}
         self.tasks: list[Cpu] = []
         self.programs: list[Program] = []

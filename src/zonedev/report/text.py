@@ -120,7 +120,7 @@ def grouped(steps: Sequence[TraceStep], quiet: bool) -> list[Group]:
                 rows.append(Row(step.calls, step.n))
             rows[-1].add(step.n, ((c.where, c.old, c.new) for c in seen))
             rows[-1].final = final
-        elif leaving and not step.changes:
+        elif leaving and all(c.old == c.new for c in step.changes):
             rows.append(Row(step.calls, step.n, said=step.text, final=final))
     return coalesced(groups)
 

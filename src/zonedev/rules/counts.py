@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from zonedev.kernel.page import DevPagemap, Page
-from zonedev.kernel.percpu_ref import BIAS
 from zonedev.lang.runtime import ensure
 from zonedev.lang.system import Monitor
 from zonedev.rules.base import Rule
@@ -36,7 +35,7 @@ def pagemap_counted(k: Any, pgmap: DevPagemap) -> None:
     right = 1 + k.pgmap_refs(pgmap)
     if k.PGMAP_REF_PER_PAGE_REF:
         right = 1 + sum(t.pins[p._index] + t.gets[p._index] for t in k.system.tasks for p in pgmap.pages)
-    found = pgmap.ref.count.value - BIAS + pgmap.ref.percpu_count.value
+    found = pgmap.ref.count.value - k.percpu_count_bias() + pgmap.ref.percpu_count.value
     ensure("refcount-exact", found == right, "{} has {} references instead of {}", pgmap, found, right)
 
 

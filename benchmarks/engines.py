@@ -1,0 +1,114 @@
+"""The engines side by side: states, transitions and time on the same models.
+
+    python benchmarks/engines.py [--large] [--repeat N]
+
+Every row is void unless its engine found the counts that stand beside the model.  Times
+are the least of N runs, of the search with all its checks; compiling is apart, cold
+(into an empty cache) and warm.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from models import build
+
+from zonedev.explore.native import NativeEngine
+from zonedev.explore.python import STATE_BYTES, PythonEngine
+from zonedev.explore.result import Exploration
+from zonedev.lang.transition import TransitionSystem
+
+LINE = "{:8} {:9} {:>11} {:>12} {:>9} {:>8} {:>6} {:>7} {:>7}"
+PYTHON_UP_TO = 200_000  # states; beyond, the reference engine takes minutes
+
+
+@dataclass(frozen=True)
+class Case:
+    """A size of the model, with the counts that every engine has to find."""
+
+    name: str
+    pinners: int
+    rounds: int
+    states: int
+    transitions: int
+    large: bool = False
+
+
+CASES = (
+    Case("S", 2, 2, 11_045, 32_644),
+    Case("M", 3, 2, 151_909, 608_030),
+    Case("L", 4, 2, 2_123_885, 10_746_300),
+    Case("XL", 5, 2, 30_000_000, 0, large=True),
+)
+
+
+def engines(case: Case, ts: TransitionSystem, cache: Path) -> list[tuple[str, PythonEngine | NativeEngine, float]]:
+    """The engines to be measured, with the seconds that each took to compile the model."""
+    found: list[tuple[str, PythonEngine | NativeEngine, float]] = []
+    if case.states <= PYTHON_UP_TO:
+        begun = time.perf_counter()
+        reference = PythonEngine(ts)
+        found.append(("python", reference, time.perf_counter() - begun))
+    for workers in (1, 2):
+        native = NativeEngine(ts, workers, cache=cache)
+        found.append((f"native {workers}", native, native.compile_seconds))
+    return found
+
+
+def measure(engine: PythonEngine | NativeEngine, repeat: int) -> Exploration:
+    """The fastest of some explorations."""
+    return min((engine.explore() for _ in range(repeat)), key=lambda found: found.seconds)
+
+
+def warm_up(ts: TransitionSystem) -> None:
+    """Let Numba load or compile the kernels for this number of words."""
+    for workers in (1, 2):
+        NativeEngine(ts, workers, cache=None).explore()
+
+
+def row(case: Case, name: str, engine: PythonEngine | NativeEngine, compile_time: float, repeat: int) -> str:
+    found = measure(engine, repeat)
+    right = (found.states, found.transitions) == (case.states, case.transitions) and found.path is None
+    size = float(STATE_BYTES)
+    if isinstance(engine, NativeEngine) and engine.store is not None:
+        size = engine.store.bytes / found.states
+    return LINE.format(
+        case.name,
+        name,
+        found.states,
+        found.transitions,
+        f"{found.seconds:.3f}" if right else "VOID",
+        f"{found.states / found.seconds / 1e6:.2f}" if right else "-",
+        f"{size:.0f}",
+        f"{compile_time:.3f}",
+        "" if right else f"counts should be {case.states} / {case.transitions}",
+    )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--large", action="store_true", help="also the sizes of tens of millions of states")
+    parser.add_argument("--repeat", type=int, default=3)
+    args = parser.parse_args()
+    print(LINE.format("model", "engine", "states", "transitions", "seconds", "M/s", "B/st", "compile", ""))
+    void = False
+    for case in CASES:
+        if case.large and not args.large:
+            continue
+        ts = build(case.pinners, rounds=case.rounds)
+        if not case.large:
+            warm_up(ts)
+        with tempfile.TemporaryDirectory() as cache:
+            for name, engine, compile_time in engines(case, ts, Path(cache)):
+                text = row(case, name, engine, compile_time, 1 if name == "python" else args.repeat)
+                void = void or "VOID" in text
+                print(text, flush=True)
+    return 2 if void else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
