@@ -40,7 +40,7 @@ from zonedev.lang.transition import TransitionSystem
 
 T = TypeVar("T")
 
-BOX = 1 << 16  # states that a worker may keep for all others together
+BOX = 1 << 17  # states that a worker may keep for all others together
 ALONE = 1 << 11  # a smaller piece of work is not worth waking threads for
 REPORT_EVERY = 0.2  # seconds
 
@@ -174,6 +174,8 @@ class Search:
         if stop is not None:
             raise stop
         if self.question.finish:
+            for me in range(self.workers):
+                self.hear(me)
             bad, level = cannot_finish(self)
             if bad:
                 return trace.to(dict.fromkeys(bad, NO_FINISH), level)
@@ -210,11 +212,11 @@ class Search:
         self.each(lambda me: self.expand_chunk(me, ends[me]), work)
         if self.workers > 1:
             self.each(self.take_in, work)
-            self.each(self.hear, work)
         self.collect()
 
     def expand_chunk(self, me: int, end: int) -> None:
         store = self.store
+        self.hear(me)
         end = min(end, self.at[me] + CHUNK)
         while self.at[me] < end:
             if store.full(me):
@@ -235,7 +237,9 @@ class Search:
                 at = k.absorb(self.engine.shape, store.ctx, me, source, at, n)
 
     def hear(self, me: int) -> None:
-        k.hear(self.engine.shape, self.store.ctx, self.store.fills, me)
+        """Take over the answers to what the worker has posted in the round before."""
+        if self.workers > 1:
+            k.hear(self.engine.shape, self.store.ctx, self.store.fills, me)
 
     def collect(self) -> None:
         """Take over the stuck states that the workers have noted."""

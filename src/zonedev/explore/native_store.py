@@ -18,7 +18,7 @@ FIRST_BITS = 13
 FULL, FULLER = 0.5, 0.7  # of a table's slots are used before it grows: small and large tables
 LARGE = 24  # log2 slots of a large table, where memory counts for more than time
 MOST_STATES = (1 << 32) - (1 << 20)  # global numbers have 32 bits
-CHUNK = 1 << 14  # states that a kernel expands before Python looks around
+CHUNK = 1 << 15  # states that a kernel expands before Python looks around
 HUGE = 1 << 21  # from this size on, huge pages are asked for
 
 

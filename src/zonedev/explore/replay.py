@@ -20,7 +20,7 @@ COUNTER_RANGE = "counter-range"
 Path = Sequence[tuple[int, int]]
 
 
-class ReplayMismatch(ZonedevError):  # noqa: N818  (what was found, like RuleBroken)
+class ReplayMismatch(ZonedevError):
     """The plain run and the lowered system disagree: a bug of the language, never of a design."""
 
 

@@ -177,7 +177,7 @@ def at_the_end(found: Recorded, stepper: Stepper) -> RuleBroken | None:
     return None
 
 
-class QuitDebugger(BaseException):  # noqa: N818  (not an error)
+class QuitDebugger(BaseException):
     """The user left pdb."""
 
 
