@@ -29,8 +29,8 @@ class Linux61(Linux615):
 
     What "fs/dax: Fix ZONE_DEVICE page reference counts" (v9, 20 patches, v6.15) changed.
     v6.12 differs on these paths in one point: GUP-fast of a huge devmap entry takes its
-    references unless there are none ("mm/gup: ..." renames of v6.10 and v6.11), where
-    v6.1 tests and then adds.
+    reference unless there is none (try_grab_folio_fast()), where v6.1 tests and then adds
+    (try_grab_page()).  v5.18 and v5.19 still exit the ref before the pages go.
     """
 
     name = "linux-6.1"

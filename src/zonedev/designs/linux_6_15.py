@@ -1,4 +1,4 @@
-"""v6.15 and v6.16: text 4 as merged."""
+"""v6.15, and until huge entries were no longer special: text 4 as merged."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Linux615(Linux72):
 
     def insert_page_into_pte_locked(k, table: Any, at: int, page: Page, write: bool) -> None:
         """Huge entries were marked special until "mm/huge_memory: don't mark refcounted
-        folios special in vmf_insert_folio_pmd()" and "..._pud()" (v6.16)."""
+        folios special in vmf_insert_folio_pmd()" and "..._pud()" (2025-06; v6.17 at the latest)."""
         entry = table[at]
         if entry.present:
             if write:

@@ -20,6 +20,7 @@ from zonedev.explore.result import (
     Report,
 )
 from zonedev.explore.runner import Runner
+from zonedev.explore.stepper import start
 from zonedev.explore.trace import TraceStep, short_path
 from zonedev.lang.errors import RuleBroken, SpecError, ZonedevError
 from zonedev.lang.system import Monitor, Specification, System
@@ -53,6 +54,7 @@ class Verdict:
     stopped: str | None = None
     covered: int | None = None
     trace: list[TraceStep] = field(default_factory=list)
+    observed: dict[str, int] | None = None  # of a scenario that observes, by label
 
 
 @dataclass(frozen=True)
@@ -121,8 +123,21 @@ def check(
     runner = Runner(ts, selection.question, limits, report, workers)
     found = runner.run(engine)
     judge(verdict, found, runner, scenario, design, selection)
+    if scenario.observes and verdict.verdict == HOLDS:
+        verdict.observed = observations(set_up(scenario, design, sizes, selection.monitors))
     verdict.seconds = time.perf_counter() - begun
     return verdict
+
+
+def observations(system: System) -> dict[str, int]:
+    """What the scenario observes in one plain run; where it holds, every schedule sees the same."""
+    stepper = start(system, frozenset())
+    try:
+        while ready := stepper.enabled():
+            stepper.step(ready[0])
+    finally:
+        stepper.close()
+    return {label: int(value) for _, label, value in system.observations}
 
 
 def built_in_rules() -> Mapping[str, Rule]:

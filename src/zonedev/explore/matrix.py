@@ -65,7 +65,7 @@ def write_goldens(scenario: type[Scenario], cells: Iterable[Cell], together: boo
     """Replace the goldens of a scenario by what was found; `together`: its file has others' too."""
     file = scenario.golden_file()
     found = {
-        c.design: {k: getattr(c.found, k) for k in KEPT}
+        c.design: kept_of(c.found)
         for c in cells
         if c.found is not None and c.found.verdict != UNDETERMINED
     }
@@ -77,6 +77,12 @@ def write_goldens(scenario: type[Scenario], cells: Iterable[Cell], together: boo
     whole: dict[str, Any] = {**kept, scenario.name(): own} if together else own
     file.write_text(json.dumps(whole, indent=1, sort_keys=together) + "\n", encoding="utf-8")
     return file
+
+
+def kept_of(verdict: Verdict) -> Golden:
+    """What a golden keeps of a verdict, with what was observed where the scenario observes."""
+    golden = {k: getattr(verdict, k) for k in KEPT}
+    return golden if verdict.observed is None else {**golden, "observed": verdict.observed}
 
 
 def read_or_none(scenario: type[Scenario]) -> dict[str, Golden]:
@@ -165,10 +171,15 @@ def settle(catalogue: Catalogue, cell: Cell, answer: Verdict | str) -> None:
                 f"expected {judgement(expected.verdict, expected.rule)}, found {judgement(verdict, rule)}"
                 + (f" ({answer.stopped})" if answer.stopped else "")
             )
+        if expected.observed is not None and answer.observed is not None:
+            cell.differs += unlike("expected", expected.observed, answer.observed)
     if cell.golden is not None:
-        for key in KEPT:
-            if cell.golden[key] != getattr(answer, key):
-                cell.differs.append(f"golden {key} {cell.golden[key]}, found {getattr(answer, key)}")
+        cell.differs += unlike("golden", cell.golden, kept_of(answer))
+
+
+def unlike(what: str, wanted: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
+    """Where two records differ, in words."""
+    return [f"{what} {key} {wanted[key]}, found {found.get(key)}" for key in wanted if wanted[key] != found.get(key)]
 
 
 def judgement(verdict: str, rule: str | None) -> str:

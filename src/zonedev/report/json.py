@@ -31,6 +31,7 @@ def verdict_object(verdict: Verdict) -> dict[str, Any]:
         "stopped": verdict.stopped,
         "covered": verdict.covered,
         "trace": [step_object(s) for s in verdict.trace],
+        **({} if verdict.observed is None else {"observed": verdict.observed}),
     }
 
 

@@ -10,7 +10,7 @@ functions with the nearest common caller become one line under the caller's name
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -68,7 +68,8 @@ def render(verdict: Verdict) -> str:
     """One verdict; several lines where it is a counterexample."""
     where = f"{verdict.scenario}, {verdict.design}{scope_text(verdict)}"
     if verdict.verdict == HOLDS:
-        return wrapped(f"{where}: holds ({counts(verdict)}, depth {verdict.depth})")
+        said = wrapped(f"{where}: holds ({counts(verdict)}, depth {verdict.depth})")
+        return said if verdict.observed is None else f"{said}\n{observed(verdict.observed)}"
     if verdict.verdict == UNDETERMINED:
         why = "interrupted" if verdict.stopped == "interrupted" else f"stopped by {verdict.stopped}"
         return wrapped(
@@ -228,6 +229,11 @@ def row_lines(row: Row) -> Iterator[str]:
     )
     for line in lines or [start.rstrip()]:
         yield cut(line.replace("\0", " "))
+
+
+def observed(seen: Mapping[str, int]) -> str:
+    """What a scenario saw, point by point."""
+    return wrapped("   observed: " + ", ".join(f"{label} {value}" for label, value in seen.items()), "   ")
 
 
 def counts(verdict: Verdict) -> str:

@@ -9,7 +9,7 @@ from zonedev.scenarios.devdax_gup_fast_vs_munmap import DevdaxGupFastVsMunmap
 from zonedev.scenarios.devdax_gup_fast_vs_unbind import DevdaxGupFastVsUnbind
 from zonedev.scenarios.devdax_gup_walk_vs_unbind import DevdaxGupWalkVsUnbind
 from zonedev.scenarios.devdax_pinners_vs_unbind import DevdaxPinnersVsUnbind
-from zonedev.scenarios.devdax_refcounts import DevdaxRefcounts
+from zonedev.scenarios.devdax_refcounts import DevdaxRefcounts, DevdaxRefcountsPmd
 from zonedev.scenarios.devdax_unbind_vs_mapping import DevdaxUnbindVsMapping
 from zonedev.scenarios.devdax_unbind_vs_munmap import DevdaxUnbindVsMunmap
 from zonedev.scenarios.devdax_unbind_vs_pin import DevdaxUnbindVsPin
@@ -21,6 +21,7 @@ SCENARIOS: dict[str, type[Scenario]] = {
     s.name(): s
     for s in (
         DevdaxRefcounts,
+        DevdaxRefcountsPmd,
         DevdaxUnbindVsPin,
         DevdaxUnbindVsMapping,
         DevdaxFaultVsUnbind,

@@ -34,10 +34,11 @@ class Expected:
     verdict: str  # holds | violated
     rule: str | None = None
     why: str = ""
+    observed: Mapping[str, int] | None = None  # what a scenario that observes has to see
 
 
-def holds(why: str = "") -> Expected:
-    return Expected("holds", None, why)
+def holds(why: str = "", observed: Mapping[str, int] | None = None) -> Expected:
+    return Expected("holds", None, why, observed)
 
 
 def violated(rule: str, why: str = "") -> Expected:
@@ -58,6 +59,8 @@ class Scenario:
     #: The rule that breaks where some task can never finish any more.
     progress: ClassVar[str] = "removal-terminates"
     expected: ClassVar[Mapping[str, Expected]] = {}
+    #: Whether its tasks call observe(), in an order that no schedule changes.
+    observes: ClassVar[bool] = False
 
     @staticmethod
     def setup(m: Any) -> None:

@@ -11,7 +11,7 @@ from zonedev.scenarios.parts import SIZE, TLB, choose_tlb
 class DevdaxGupFastVsUnbind(Scenario):
     """A task takes and drops a reference without a lock while the device is unbound."""
 
-    source = "mm/gup.c, mm/memremap.c; facts file, section 3b"
+    source = "mm/gup.c, mm/memremap.c: what holds the pagemap for the holder of a reference"
     scope = {"size": SIZE, "tlb": TLB}
     expected = {
         "linux-4.5": holds("the reference holds the pagemap"),

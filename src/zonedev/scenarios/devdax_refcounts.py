@@ -6,8 +6,26 @@ from typing import Any
 
 from zonedev.kernel import FOLL_LONGTERM, FOLL_WRITE
 from zonedev.lang.primitives import complete, wait_for_completion
-from zonedev.scenarios.base import Scenario, holds
+from zonedev.scenarios.base import Scenario, Scope, holds
 from zonedev.scenarios.parts import SIZE, Event
+
+
+POINTS = (
+    "idle",
+    "mapped",
+    "mapped twice",
+    "forked",
+    "touched by child",
+    "pinned",
+    "unmapped",
+    "unpinned",
+)
+UNCOUNTED_1 = dict(zip(POINTS, (1, 1, 1, 1, 1, 2, 2, 1), strict=True))
+UNCOUNTED = dict(zip(POINTS, (1, 1, 1, 1, 1, 1025, 1025, 1), strict=True))
+COUNTED = dict(zip(POINTS, (1, 2, 3, 3, 4, 1028, 1025, 1), strict=True))
+#: A large folio counts a pin as 1, and apart in _pincount.
+LARGE_UNCOUNTED = dict(zip(POINTS, (1, 1, 1, 1, 1, 2, 2, 1), strict=True))
+LARGE_COUNTED = dict(zip(POINTS, (1, 2, 3, 3, 4, 5, 2, 1), strict=True))
 
 
 class DevdaxRefcounts(Scenario):
@@ -17,11 +35,16 @@ class DevdaxRefcounts(Scenario):
     child's mapping counts from its own first access on.
     """
 
+    observes = True
     source = "Alistair Popple, device/dax: Properly refcount device dax pages when mapping, 2024-12-17"
     scope = {"size": SIZE}
     expected = {
-        name: holds("count = idle + mappings (from v6.15 on) + pins")
-        for name in ("linux-4.5", "linux-4.12", "linux-5.10", "linux-6.1", "linux-6.15", "linux-7.2")
+        "linux-4.5": holds("a pin adds 1, a mapping nothing", UNCOUNTED_1),
+        "linux-4.12": holds("a pin adds 1, a mapping nothing", UNCOUNTED_1),
+        "linux-5.10": holds("a pin adds 1024, a mapping nothing", UNCOUNTED),
+        "linux-6.1": holds("a pin adds 1024, a mapping nothing", UNCOUNTED),
+        "linux-6.15": holds("a pin adds 1024, a mapping 1", COUNTED),
+        "linux-7.2": holds("a pin adds 1024, a mapping 1", COUNTED),
     }
 
     def setup(m: Any) -> None:
@@ -60,3 +83,17 @@ class DevdaxRefcounts(Scenario):
         wait_for_completion(m.pinned.happened)
         t.exit()
         complete(m.gone.happened)
+
+
+class DevdaxRefcountsPmd(DevdaxRefcounts):
+    """The same with a huge page: from v5.17 on its folio carries one count for all its pages."""
+
+    scope = {"size": Scope("pmd", meaning=SIZE.meaning, choices=SIZE.choices)}
+    expected = {
+        "linux-4.5": holds("each 4K page has its own count", UNCOUNTED_1),
+        "linux-4.12": holds("each 4K page has its own count", UNCOUNTED_1),
+        "linux-5.10": holds("each 4K page has its own count", UNCOUNTED),
+        "linux-6.1": holds("the folio counts, a pin adds 1", LARGE_UNCOUNTED),
+        "linux-6.15": holds("the folio counts, a pin or a mapping adds 1", LARGE_COUNTED),
+        "linux-7.2": holds("the folio counts, a pin or a mapping adds 1", LARGE_COUNTED),
+    }

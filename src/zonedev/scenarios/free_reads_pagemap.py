@@ -10,7 +10,7 @@ from zonedev.scenarios.base import Scenario, holds, violated
 class FreeReadsPagemap(Scenario):
     """The last pin of an fsdax page is dropped; who waited for that unbinds the device at once."""
 
-    source = "mm/memremap.c, free_zone_device_folio(); facts file, section 5, (D)"
+    source = "mm/memremap.c, free_zone_device_folio(): what is read after the last put"
     expected = {
         "linux-5.10": violated("page-lifetime", "the type is read after the count has fallen to 1"),
         "linux-6.1": holds("the type is read under the reference that is put"),
