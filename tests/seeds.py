@@ -11,7 +11,7 @@ from zonedev.designs.text_1 import Linux412WaitFirst
 from zonedev.kernel.device_dax import DaxDevice
 from zonedev.kernel.page import DevPagemap, MemoryType, Page
 from zonedev.kernel.pgtable import Mm, Vma
-from zonedev.lang.primitives import lock, unlock, wait_for_completion
+from zonedev.lang.primitives import spin_lock, spin_unlock, wait_for_completion
 
 
 class NoWait(Linux72):
@@ -109,9 +109,9 @@ class IdleAtZero(Linux72):
 
     def vmf_insert_page_mkwrite(k, vma: Vma, va: int, page: Page, write: bool) -> bool:
         """No validate_page_before_insert()."""
-        lock(vma.mm.ptl)
+        spin_lock(vma.mm.ptl)
         k.insert_page_into_pte_locked(vma.mm.pte, va, page, write)
-        unlock(vma.mm.ptl)
+        spin_unlock(vma.mm.ptl)
         return True
 
     def free_zone_device_folio(k, folio: Page) -> None:

@@ -16,8 +16,8 @@ from zonedev.lang.primitives import (
     atomic_read,
     down_read,
     down_write,
-    lock,
-    unlock,
+    spin_lock,
+    spin_unlock,
     up_read,
     up_write,
     wait_for_completion,
@@ -99,9 +99,9 @@ class Linux412(Linux510):
     def follow_page_pte(k, table: Any, mm: Mm, at: int, va: int, flags: int) -> Page | None:
         """follow_page_pte(), follow_devmap_pmd(), follow_devmap_pud(): under the lock
         (mm/gup.c, mm/huge_memory.c)."""
-        lock(mm.ptl)
+        spin_lock(mm.ptl)
         page = k.gup_device_page(table, mm, at, va, flags)
-        unlock(mm.ptl)
+        spin_unlock(mm.ptl)
         return page
 
     # --- address spaces ------------------------------------------------------------------------------
@@ -135,11 +135,11 @@ class Linux412(Linux510):
         """The entries of a devmap VMA, as they are (mm/memory.c, copy_one_pte).  Huge
         file entries are not copied: the child faults (mm/huge_memory.c, copy_huge_pmd)."""
         if src.dax.size == "pte":
-            lock(dst.mm.ptl)
+            spin_lock(dst.mm.ptl)
             for va in indices(src.mm, "pte", src.start, src.nr, 1):
                 pte = src.mm.pte[va]
                 dst.mm.pte[va] = pte
-            unlock(dst.mm.ptl)
+            spin_unlock(dst.mm.ptl)
 
     # --- fault -----------------------------------------------------------------------------------
 

@@ -26,7 +26,7 @@ from zonedev.lang.primitives import (
 class Linux510(Linux61):
     """v5.10: unbind puts every page and waits until the last one is free.
 
-    The teardown is that of v5.2 to v5.17.  What v5.11 to v5.18 changed, above all
+    The teardown is that of v5.2 to v5.17.  Of what v5.11 to v5.18 changed, most matters
     27674ef6c73f "mm: remove the extra ZONE_DEVICE struct page refcount" (v5.18).
     """
 

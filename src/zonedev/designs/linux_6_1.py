@@ -15,8 +15,8 @@ from zonedev.lang.primitives import (
     atomic_sub_and_test,
     atomic_sub_return,
     down_read,
-    lock,
-    unlock,
+    spin_lock,
+    spin_unlock,
     up_read,
     wake_up,
 )
@@ -80,11 +80,11 @@ class Linux61(Linux615):
     def vmf_insert_page_mkwrite(k, vma: Vma, va: int, page: Page, write: bool) -> bool:
         """vmf_insert_mixed(): a devmap PTE without a reference; a present one stays as
         it is (mm/memory.c), until v9 13/20 and 20/20."""
-        lock(vma.mm.ptl)
+        spin_lock(vma.mm.ptl)
         entry = vma.mm.pte[va]
         if not entry.present:
             vma.mm.pte[va] = Pte(present=True, write=True, devmap=True, page=page)
-        unlock(vma.mm.ptl)
+        spin_unlock(vma.mm.ptl)
         return True
 
     def insert_page_into_pte_locked(k, table: Any, at: int, page: Page, write: bool) -> None:
@@ -99,16 +99,16 @@ class Linux61(Linux615):
     def zap_pte_range(k, vma: Vma) -> None:
         """vm_normal_page() is NULL for devmap: clear, and flush later; there is nothing
         to put (mm/memory.c), until v9 20/20."""
-        lock(vma.mm.ptl)
+        spin_lock(vma.mm.ptl)
         for va in indices(vma.mm, "pte", vma.start, vma.nr, 1):
             k.zap_devmap(vma.mm.pte, va)
-        unlock(vma.mm.ptl)
+        spin_unlock(vma.mm.ptl)
 
     def zap_huge(k, table: Any, vma: Vma, start: int) -> None:
         """vma_is_special_huge() is true for DAX: as above (mm/huge_memory.c)."""
-        lock(vma.mm.ptl)
+        spin_lock(vma.mm.ptl)
         k.zap_devmap(table, start)
-        unlock(vma.mm.ptl)
+        spin_unlock(vma.mm.ptl)
 
     def zap_devmap(k, table: Any, at: int) -> None:
         """Clear one entry."""
@@ -219,7 +219,7 @@ class Linux61(Linux615):
     def follow_devmap_entry(k, table: Any, vma: Vma, at: int, va: int, flags: int) -> DevPagemap | None:
         """The walk at one level: the pagemap with the page taken, or None for a fault."""
         pgmap: DevPagemap | None = None
-        lock(vma.mm.ptl)
+        spin_lock(vma.mm.ptl)
         entry = table[at]
         if k.pte_access_permitted(entry, flags):
             page = k.subpage(vma, va)
@@ -227,5 +227,5 @@ class Linux61(Linux615):
             if pgmap is not None and not k.try_grab_folio(page, flags):
                 k.put_dev_pagemap(pgmap)
                 pgmap = None
-        unlock(vma.mm.ptl)
+        spin_unlock(vma.mm.ptl)
         return pgmap

@@ -9,11 +9,11 @@ from zonedev.kernel.pgtable import AddressSpace, Pgtable, Pte, Vma
 from zonedev.lang.primitives import (
     Srcu,
     atomic_read,
-    lock,
+    spin_lock,
+    spin_unlock,
     srcu_read_lock,
     srcu_read_unlock,
     synchronize_srcu,
-    unlock,
 )
 from zonedev.lang.records import Record, const, embed, flag, replace
 
@@ -119,23 +119,23 @@ class DeviceDax(Pgtable):
         validate_page_before_insert() reads the count before the lock is taken."""
         if atomic_read(k.page_folio(page)._refcount) == 0:
             return False
-        lock(vma.mm.ptl)
+        spin_lock(vma.mm.ptl)
         k.insert_page_into_pte_locked(vma.mm.pte, va, page, write)
-        unlock(vma.mm.ptl)
+        spin_unlock(vma.mm.ptl)
         return True
 
     def vmf_insert_folio_pmd(k, vma: Vma, start: int, folio: Page, write: bool) -> bool:
         """mm/huge_memory.c"""
-        lock(vma.mm.ptl)
+        spin_lock(vma.mm.ptl)
         k.insert_page_into_pte_locked(vma.mm.pmd, start, folio, write)
-        unlock(vma.mm.ptl)
+        spin_unlock(vma.mm.ptl)
         return True
 
     def vmf_insert_folio_pud(k, vma: Vma, start: int, folio: Page, write: bool) -> bool:
         """mm/huge_memory.c"""
-        lock(vma.mm.ptl)
+        spin_lock(vma.mm.ptl)
         k.insert_page_into_pte_locked(vma.mm.pud, start, folio, write)
-        unlock(vma.mm.ptl)
+        spin_unlock(vma.mm.ptl)
         return True
 
     def insert_page_into_pte_locked(k, table: Any, at: int, page: Page, write: bool) -> None:

@@ -18,8 +18,8 @@ from zonedev.lang.primitives import (
     down_read,
     local_irq_disable,
     local_irq_enable,
-    lock,
-    unlock,
+    spin_lock,
+    spin_unlock,
     up_read,
 )
 from zonedev.lang.runtime import current
@@ -203,13 +203,13 @@ class Gup(Pmem):
     def follow_page_pte(k, table: object, mm: Mm, at: int, va: int, flags: int) -> Page | None:
         """The walk at one level: `at` is the index of the entry that maps `va` (mm/gup.c)."""
         page: Page | None = None
-        lock(mm.ptl)
+        spin_lock(mm.ptl)
         entry = table[at]  # type: ignore[index]
         if k.pte_access_permitted(entry, flags):
             page = k.subpage(mm.vma_at[va], va)
             if not k.try_grab_folio(entry.page, flags):
                 page = None
-        unlock(mm.ptl)
+        spin_unlock(mm.ptl)
         return page
 
     def faultin_page(k, vma: Vma, va: int, flags: int) -> bool:

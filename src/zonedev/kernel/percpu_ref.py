@@ -17,11 +17,11 @@ from zonedev.lang.primitives import (
     atomic_sub_and_test,
     atomic_t,
     complete,
-    lock,
     rcu_read_lock,
     rcu_read_unlock,
+    spin_lock,
+    spin_unlock,
     synchronize_rcu,
-    unlock,
 )
 from zonedev.lang.records import BIT, Packed, Record, embed, flag, packed
 from zonedev.lang.runtime import at_setup, atomic, when
@@ -121,13 +121,13 @@ class PercpuRefOps(Specification):
     def percpu_ref_kill(k, ref: PercpuRef) -> None:
         """percpu_ref_kill_and_confirm(ref, NULL): forbid new references, and drop the
         initial one once the per-CPU counters have been summed up (lib/percpu-refcount.c)."""
-        lock(ref.switch_lock)
+        spin_lock(ref.switch_lock)
         ptr = ref.percpu_count_ptr
         WARN_ON(ptr.dead, "percpu_ref_kill() called more than once")
         ref.percpu_count_ptr = PercpuPtr(atomic=ptr.atomic, dead=True)
         k.percpu_ref_switch_to_atomic(ref)
         k.percpu_ref_put(ref)
-        unlock(ref.switch_lock)
+        spin_unlock(ref.switch_lock)
 
     def percpu_ref_switch_to_atomic(k, ref: PercpuRef) -> None:
         """__percpu_ref_switch_to_atomic (lib/percpu-refcount.c)."""

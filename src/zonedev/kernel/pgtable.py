@@ -22,8 +22,8 @@ from zonedev.lang.primitives import (
     atomic_read,
     atomic_t,
     down_read,
-    lock,
-    unlock,
+    spin_lock,
+    spin_unlock,
     up_read,
 )
 from zonedev.lang.records import (
@@ -235,7 +235,7 @@ class Pgtable(Memremap):
         """Clear the PTEs; each page keeps its reference until the flush
         (mm/memory.c, zap_present_folio_ptes)."""
         mm = vma.mm
-        lock(mm.ptl)
+        spin_lock(mm.ptl)
         flush = False
         for va in indices(mm, "pte", vma.start, vma.nr, 1):
             with atomic("ptep_get_and_clear() is one xchg"):
@@ -252,7 +252,7 @@ class Pgtable(Memremap):
         if flush:
             k.tlb_flush_mmu_tlbonly(mm)
             k.tlb_flush_rmaps(vma)
-        unlock(mm.ptl)
+        spin_unlock(mm.ptl)
         if flush:
             k.tlb_flush_mmu(mm)
 
@@ -275,14 +275,14 @@ class Pgtable(Memremap):
     def zap_huge(k, table: Any, vma: Vma, start: int) -> None:
         """What zap_huge_pmd() and zap_huge_pud() share: clear, rmap, unlock, gather.
         A dirty huge entry forces no flush."""
-        lock(vma.mm.ptl)
+        spin_lock(vma.mm.ptl)
         with atomic("pmdp_huge_get_and_clear() is one xchg"):
             entry = table[start]
             table[start] = NONE
         if entry.present:
             current().gather_range = True
             k.folio_remove_rmap(entry.page)
-        unlock(vma.mm.ptl)
+        spin_unlock(vma.mm.ptl)
         if entry.present:
             k.tlb_remove_page(start, entry.page)
 

@@ -30,7 +30,7 @@ class WouldBlock(SpecError):
     """A call during set-up that would have to wait."""
 
 
-class RuleBroken(Exception):  # noqa: N818  (a verdict, not an error)
+class RuleBroken(Exception):
     """Raised by a plain run at the step that breaks a rule."""
 
     def __init__(self, rule: str, text: str) -> None:

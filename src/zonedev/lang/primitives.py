@@ -17,6 +17,7 @@ class Cpu(Record):
     """What every task has as the CPU that runs it: kernel classes add to it."""
 
     rcu_nesting = count(0, 3, quiet=True)
+    preempt_count = count(0, 3, quiet=True)
     irqs_off = flag(quiet=True)
     gp_waits = count(0, 63, quiet=True)  # a mask: the readers that its grace period waits for
 
@@ -121,7 +122,7 @@ def atomic_inc_not_zero(a: Atomic) -> bool:
 
 
 class Lock(Record):
-    """spinlock_t or struct mutex: whether one may sleep under it makes no difference here."""
+    """struct mutex with lock(), spinlock_t with spin_lock(), which disables preemption."""
 
     held = flag(quiet=True)
 
@@ -145,6 +146,23 @@ def trylock(l: Lock) -> bool:
 @primitive
 def unlock(l: Lock) -> None:
     l.held = False
+
+
+@primitive
+def spin_lock(l: Lock) -> None:
+    with atomic("the cmpxchg that acquires the lock, preemption being off; until then the task spins"):
+        when(lambda: not l.held)
+        l.held = True
+        current().preempt_count = current().preempt_count + 1
+
+
+@primitive
+def spin_unlock(l: Lock) -> None:
+    with atomic("one store; that preemption is on again right after it gives nothing away"):
+        l.held = False
+        current().preempt_count = current().preempt_count - 1
+        if reads_nothing(current()):
+            quiescent(current())
 
 
 class RwSem(Record):
@@ -232,8 +250,15 @@ def wake_up(q: WaitQueue) -> None:
 
 
 # --- RCU (kernel/rcu/tree.c) -------------------------------------------------------------------
-# A section with interrupts off is a reader too: since v4.20 for every grace period, and
-# before that for call_rcu_sched(), which is what the callers here used then.
+# A section with interrupts or preemption off is a reader too: since v4.20 for every grace
+# period, and before that for call_rcu_sched(), which is what the callers here used then.
+# The kernel is preemptible: elsewhere a grace period may end between any two steps.
+
+
+@primitive
+def reads_nothing(me: Cpu) -> bool:
+    """Whether `me` is outside every read-side section."""
+    return me.rcu_nesting == 0 and me.preempt_count == 0 and not me.irqs_off
 
 
 @primitive
@@ -253,7 +278,7 @@ def rcu_read_lock() -> None:
 def rcu_read_unlock() -> None:
     with atomic("the CPU's quiescent state is when the counter falls to zero"):
         current().rcu_nesting = current().rcu_nesting - 1
-        if current().rcu_nesting == 0 and not current().irqs_off:
+        if reads_nothing(current()):
             quiescent(current())
 
 
@@ -266,7 +291,7 @@ def local_irq_disable() -> None:
 def local_irq_enable() -> None:
     with atomic("the CPU's quiescent state is when interrupts are on again"):
         current().irqs_off = False
-        if current().rcu_nesting == 0:
+        if reads_nothing(current()):
             quiescent(current())
 
 
@@ -275,7 +300,7 @@ def synchronize_rcu() -> None:
     """Wait for every reader that is in its section now."""
     with atomic("a grace period starts: it waits for the readers of this moment"):
         for task in tasks():
-            if task.irqs_off or task.rcu_nesting > 0:
+            if not reads_nothing(task):
                 current().gp_waits = current().gp_waits | (1 << task._index)
     with atomic("it ends when each of them has left its section"):
         when(lambda: current().gp_waits == 0)
