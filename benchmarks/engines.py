@@ -22,6 +22,8 @@ from zonedev.explore.python import STATE_BYTES, PythonEngine
 from zonedev.explore.result import Exploration
 from zonedev.lang.transition import TransitionSystem
 
+Engine = PythonEngine | NativeEngine
+
 LINE = "{:8} {:9} {:>11} {:>12} {:>9} {:>8} {:>6} {:>7} {:>7}"
 PYTHON_UP_TO = 200_000  # states; beyond, the reference engine takes minutes
 
@@ -46,9 +48,9 @@ CASES = (
 )
 
 
-def engines(case: Case, ts: TransitionSystem, cache: Path) -> list[tuple[str, PythonEngine | NativeEngine, float]]:
+def engines(case: Case, ts: TransitionSystem, cache: Path) -> list[tuple[str, Engine, float]]:
     """The engines to be measured, with the seconds that each took to compile the model."""
-    found: list[tuple[str, PythonEngine | NativeEngine, float]] = []
+    found: list[tuple[str, Engine, float]] = []
     if case.states <= PYTHON_UP_TO:
         begun = time.perf_counter()
         reference = PythonEngine(ts)
@@ -59,7 +61,7 @@ def engines(case: Case, ts: TransitionSystem, cache: Path) -> list[tuple[str, Py
     return found
 
 
-def measure(engine: PythonEngine | NativeEngine, repeat: int) -> Exploration:
+def measure(engine: Engine, repeat: int) -> Exploration:
     """The fastest of some explorations."""
     return min((engine.explore() for _ in range(repeat)), key=lambda found: found.seconds)
 
@@ -70,7 +72,7 @@ def warm_up(ts: TransitionSystem) -> None:
         NativeEngine(ts, workers, cache=None).explore()
 
 
-def row(case: Case, name: str, engine: PythonEngine | NativeEngine, compile_time: float, repeat: int) -> str:
+def row(case: Case, name: str, engine: Engine, compile_time: float, repeat: int) -> str:
     found = measure(engine, repeat)
     right = (found.states, found.transitions) == (case.states, case.transitions) and found.path is None
     size = float(STATE_BYTES)
@@ -90,7 +92,7 @@ def row(case: Case, name: str, engine: PythonEngine | NativeEngine, compile_time
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description="The engines side by side, on the same models.")
     parser.add_argument("--large", action="store_true", help="also the sizes of tens of millions of states")
     parser.add_argument("--repeat", type=int, default=3)
     args = parser.parse_args()

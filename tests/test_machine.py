@@ -10,6 +10,7 @@ import pytest
 import toys
 from zonedev.lang.errors import RuleBroken, ZonedevError
 from zonedev.machine import Job, Machine
+from zonedev.memory import BusError
 
 
 @pytest.fixture
@@ -134,7 +135,7 @@ def test_rules_at_rest() -> None:
 
 def test_the_kernel_by_hand() -> None:
     with Machine("linux-5.10") as machine:
-        dax = machine.device_dax(pages=2)
+        dax = machine.device_dax(size="8KiB")
         a, b = machine.task("A"), machine.task("B")
         va = a.mmap(dax)
         assert a.touch(va) is not None
@@ -148,13 +149,66 @@ def test_the_kernel_by_hand() -> None:
         assert job.stack[-1].startswith("memunmap_pages (designs/linux_5_10.py:")
         a.unpin_user_page(page)
         assert job.done
-        with pytest.raises(ZonedevError, match="no device is mapped at VA 99"):
-            machine.page(99)
+        with pytest.raises(ZonedevError, match="no device is mapped at VA 409600"):
+            machine.page(409600)
+
+
+def test_bytes_reach_the_pages_and_stay_there() -> None:
+    with Machine("linux-7.2") as machine:
+        dax = machine.device_dax(size="16KiB")
+        a, b = machine.task("A"), machine.task("B")
+        va, other = a.mmap(dax), b.mmap(dax)
+        assert a.write(va + 4094, b"hello") == 5
+        assert b.read(other + 4094, 5) == b"hello"
+        assert b.read(other, 2) == b"\0\0"
+        page = b.pin_user_pages(other + 4096)
+        b.dma_write(page, b"DMA", offset=1)
+        assert a.read(va + 4094, 6) == b"helDMA"
+        assert b.dma_read(page, 3, offset=1) == b"DMA"
+        assert "1 pin of B" in machine.page(va + 4096).held_by
+
+
+def test_after_unbind_an_access_is_a_bus_error() -> None:
+    with Machine("linux-7.2") as machine:
+        dax = machine.device_dax()
+        a = machine.task("A")
+        va = a.mmap(dax)
+        a.write(va, b"x")
+        assert machine.task("B").unbind(dax) is None
+        with pytest.raises(BusError, match="SIGBUS or SIGSEGV at VA 0x0"):
+            a.read(va, 1)
+
+
+@pytest.mark.parametrize("design", ["linux-4.5", "linux-5.10", "linux-7.2"])
+def test_a_tebibyte_is_as_quick_as_a_mebibyte(design: str) -> None:
+    with Machine(design) as machine:
+        dax = machine.device_dax(size="1TiB", align="2MiB")
+        a = machine.task("A")
+        va = a.mmap(dax)
+        a.write(va + (1 << 39), b"far")
+        assert a.read(va + (1 << 39), 3) == b"far"
+        assert len(machine.system.records["Page"]) <= 2 * 512
+        a.munmap(va)
+        assert machine.task("B").unbind(dax) is None
+
+
+@pytest.mark.parametrize(
+    ("size", "align", "error"),
+    [
+        ("1GB", "4KiB", "size '1GB': give bytes"),
+        ("3MiB", "2MiB", "a multiple of the alignment"),
+        ("1MiB", "8KiB", "a device maps with 4KiB, 2MiB or 1GiB"),
+        (0, 4096, "a multiple of the alignment"),
+    ],
+)
+def test_bad_sizes(size: str, align: str, error: str) -> None:
+    with Machine("linux-7.2") as machine, pytest.raises(ZonedevError, match=error):
+        machine.device_dax(size=size, align=align)
 
 
 def test_the_kernel_without_waiting() -> None:
     with Machine("linux-6.15") as machine:
-        dax = machine.device_dax(pages=1)
+        dax = machine.device_dax()
         a = machine.task("A")
         a.pin_user_pages(a.mmap(dax))
         with pytest.raises(

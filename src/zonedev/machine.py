@@ -1,12 +1,17 @@
 """The machine by hand: the specification as something to drive from a prompt, a notebook or a test.
 
-    m = zonedev.Machine("linux-7.2")
-    dax = m.device_dax(pages=2)
+    m = zonedev.Machine("linux-5.10")
+    dax = m.device_dax(size="1GiB", align="2MiB")
     a = m.task("A")
     va = a.mmap(dax)
-    a.touch(va)
+    a.write(va, b"hello")
+    pin = a.pin_user_pages(va, longterm=True)
     job = m.task("B").unbind(dax)
-    job.blocked_on
+    job.blocked_on, job.stack
+    m.page(va)
+
+Addresses are in bytes.  A device may be as large as one likes: its pages come into being when
+they are touched.
 
 A call runs until it returns, raises or blocks.  One that blocks gives a pending `Job`, which
 goes on as far as it can whenever something else has happened.
@@ -26,6 +31,7 @@ from zonedev.lang.errors import RuleBroken, ZonedevError
 from zonedev.lang.records import Record
 from zonedev.lang.runtime import Runtime
 from zonedev.lang.system import Specification, System
+from zonedev.memory import PAGE_SHIFT, PAGE_SIZE, Memory, device_shape, with_flags, with_page_numbers
 
 #: Steps after which a call that neither returns nor blocks is given up.
 MAX_STEPS = 100_000
@@ -84,9 +90,36 @@ class TaskByHand:
 
         def call(*args: Any, **kwargs: Any) -> Any:
             plain = [a.task if isinstance(a, TaskByHand) else a for a in args]
-            return self._machine._call(self.task, name, method, plain, kwargs)
+            plain, named = with_page_numbers(method, plain, with_flags(kwargs))
+            return self._machine._call(self.task, name, method, plain, named)
 
         return call
+
+    def mmap(self, device: Any) -> int:
+        """Map a device; the address, in bytes."""
+        machine = self._machine
+        start: int = machine._call(self.task, "mmap", machine._method("mmap"), [device], {})
+        return start << PAGE_SHIFT
+
+    def write(self, va: int, data: bytes) -> Any:
+        """Store bytes, faulting as often as it takes; BusError for a signal."""
+        return self._bytes("write", va, data)
+
+    def read(self, va: int, nr: int) -> Any:
+        """Load `nr` bytes, faulting as often as it takes; BusError for a signal."""
+        return self._bytes("read", va, nr)
+
+    def dma_write(self, page: Any, data: bytes = b"", offset: int = 0) -> Any:
+        """A device writes bytes to a page that the task has pinned."""
+        return self._bytes("dma_write", page, data, offset)
+
+    def dma_read(self, page: Any, nr: int = PAGE_SIZE, offset: int = 0) -> Any:
+        """A device reads bytes of a page that the task has pinned."""
+        return self._bytes("dma_read", page, nr, offset)
+
+    def _bytes(self, name: str, *args: Any) -> Any:
+        method = partial(getattr(self._machine.memory, name), self._machine.k)
+        return self._machine._call(self.task, name, method, list(args), {})
 
     def __repr__(self) -> str:
         return f"<task {self.task!r}>"
@@ -120,7 +153,8 @@ class Machine:
         self._at_rest = at_rest
         self._jobs: list[Job] = []
         self._actors: dict[tuple[Any, ...], int] = {}
-        self.system = System(design, {}, monitors)
+        self.system = System(design, {}, monitors, sparse=True)
+        self.memory = Memory()
         self.k = self.system.k
 
     # --- set-up -------------------------------------------------------------------------------
@@ -137,6 +171,10 @@ class Machine:
                 return method(*args, **kwargs)
 
         return call
+
+    def device_dax(self, size: str | int = "4KiB", align: str | int = "4KiB") -> Any:
+        """A device-dax device of `size` bytes, which maps with pages of `align`."""
+        return self.__getattr__("device_dax")(**device_shape(size, align))
 
     def task(self, name: str) -> TaskByHand:
         """The task called `name`, created on first use."""
@@ -162,7 +200,8 @@ class Machine:
         they agree.
         """
         record = page if isinstance(page, Record) else self._page_at(page, task)
-        return View(record, holders(self.system, record))
+        named = getattr(self.k, "named_holders", None)
+        return View(record, [*(named(record) if named else []), *holders(self.system, record)])
 
     def _page_at(self, va: int, task: TaskByHand | str | None) -> Record:
         if task is None:
@@ -275,9 +314,10 @@ class Machine:
         self.close()
 
 
-def mapped_page(task: Any, va: int) -> Record | None:
-    """The page of the device that a task has mapped at `va`, whether or not it was touched."""
+def mapped_page(task: Any, address: int) -> Record | None:
+    """The page of the device that a task has mapped at a byte address, touched or not."""
     mm = task._values.get("mm")
+    va = address >> PAGE_SHIFT
     if mm is None or not 0 <= va < len(mm.vma_at):
         return None
     vma = mm.vma_at[va]

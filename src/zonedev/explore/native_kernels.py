@@ -124,7 +124,8 @@ def copy(shape: Any, to: int, row: int) -> None:
 @kernel
 def has_room(ctx: Any, me: int, more: int) -> bool:
     needed: int = ctx[me, COUNT] + more
-    return needed <= min(ctx[me, CAPACITY], ctx[me, LIMIT])
+    fits: bool = needed <= min(ctx[me, CAPACITY], ctx[me, LIMIT])
+    return fits
 
 
 @kernel

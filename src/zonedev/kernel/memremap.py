@@ -124,6 +124,8 @@ class Memremap(PageOps):
     @at_setup
     def members(self, page: Page) -> tuple[Any, ...]:
         """The pages that `page` carries the counts of."""
+        if not page.large:
+            return (page,)
         return tuple(p for p in self.system.instances(Page) if p.head is page)
 
     # --- lookup ------------------------------------------------------------------------------

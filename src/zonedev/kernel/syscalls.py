@@ -90,6 +90,15 @@ class Kernel(Gup):
             for name in ("pins", "gets"):
                 task._values[name].grow(len(records.get("Page", [])))
 
+    def named_holders(self, page: Page) -> list[str]:
+        """Who holds pins and references of a page, in words: for displays."""
+        found = []
+        for task in self.system.tasks:
+            for name, what in (("pins", "pin"), ("gets", "reference")):
+                nr = task._values[name].peek(page._index)
+                found += [f"{nr} {what}{'s' if nr > 1 else ''} of {task!r}"] if nr else []
+        return found
+
     # --- the CPU ---------------------------------------------------------------------------------
 
     def touch(k, va: int, write: bool = True) -> Page | None:

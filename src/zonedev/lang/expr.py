@@ -57,9 +57,9 @@ def binary(op: str, a: Expr, b: Expr) -> Expr:
             return const(1) if a[1] else b
         if b[0] == "c":
             return const(1) if b[1] else a
-    elif op == "&" and (a == const(0) or b == const(0)):
+    elif op in ("&", "*") and (a == const(0) or b == const(0)):
         return const(0)
-    elif op in ("+", "-", "|", "<<", ">>") and b == const(0):
+    elif (op in ("*", "//") and b == const(1)) or (op in ("+", "-", "|", "<<", ">>") and b == const(0)):
         return a
     elif op in ("+", "|") and a == const(0):
         return b

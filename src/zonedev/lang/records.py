@@ -43,6 +43,10 @@ class Kind:
             return self.cls()
         return None if self.what == "ref" else max(0, self.lo)
 
+    def fits(self, value: Any) -> bool:
+        """Whether a number is in the range."""
+        return self.what not in ("int", "enum") or self.lo <= value <= self.hi
+
 
 @dataclass
 class Field:
@@ -84,12 +88,9 @@ class Field:
         """`value`, or CounterRange where it leaves the declared range."""
         kind = self.kind
         assert kind is not None
-        over = value > kind.hi and not obj._system.sparse if kind.what == "int" else False
-        if kind.what == "int" and (value < kind.lo or over):
+        if not kind.fits(value) and not (obj._system.sparse and value > kind.hi):
             raise CounterRange(obj._label(self.name), int(value), kind.lo, kind.hi, self.below)
-        if kind.what == "bool":
-            return bool(value)
-        return value
+        return bool(value) if kind.what == "bool" else value
 
 
 class Array:
@@ -199,6 +200,8 @@ def flag(*, initial: bool = False, quiet: bool = False) -> Any:
 
 def enum(cls: type[IntEnum], *, quiet: bool = False) -> Any:
     """A shared enumeration whose values count from 0."""
+    if sorted(cls) != list(range(len(cls))):
+        raise SpecError(f"{cls.__name__}: the values of an enumeration count from 0, without gaps")
     return Field(Kind("enum", 0, max(cls), cls), quiet=quiet)
 
 
@@ -222,6 +225,8 @@ def private(of: Any) -> Any:
 
     Reading and writing it is no step; the lowering refuses an access by another task.
     """
+    if of.kind is None:
+        raise SpecError("private() takes a field that can change, such as count() or ref()")
     of.private = of.quiet = True
     return of
 
@@ -265,7 +270,10 @@ class Packed:
 
     def __init__(self, **members: Any) -> None:
         for name, kind in self._members.items():
-            object.__setattr__(self, name, members.pop(name, kind.default()))
+            value = members.pop(name, kind.default())
+            if not kind.fits(value):
+                raise CounterRange(f"{type(self).__name__}.{name}", value, kind.lo, kind.hi, None)
+            object.__setattr__(self, name, bool(value) if kind.what == "bool" else value)
         if members:
             raise SpecError(f"{type(self).__name__} has no member {next(iter(members))!r}")
 
@@ -276,7 +284,7 @@ class Packed:
         return tuple(getattr(self, n) for n in self._members)
 
     def __eq__(self, other: object) -> bool:
-        return type(other) is type(self) and self._key() == other._key()  # type: ignore[attr-defined]
+        return type(other) is type(self) and self._key() == other._key()
 
     def __hash__(self) -> int:
         return hash(self._key())

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -22,6 +23,11 @@ if TYPE_CHECKING:
     from zonedev.lang.records import Field, Record
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+#: Files that are never the line of the specification that is running.
+OWN_FILES = (__file__, str(Path(__file__).with_name("records.py")))
+
+REASON = 'with atomic("why the kernel does this as one"):'
 
 #: Functions whose steps count as steps of the line that calls them.
 PRIMITIVES: set[CodeType] = set()
@@ -48,6 +54,7 @@ class _Here(threading.local):
     """What the running thread is doing."""
 
     task: Any = None
+    number: int = 0  # of the program
     runtime: Runtime | None = None
     atomic: int = 0  # depth of atomic blocks
     pending: bool = False  # an atomic block was entered, its step has not begun
@@ -72,9 +79,9 @@ def _where() -> Where:
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         code = frame.f_code
-        if code.co_filename != __file__ and code not in PRIMITIVES and "records.py" not in code.co_filename:
-            if code.co_name not in ("<lambda>", "__enter__") and "contextlib" not in code.co_filename:
-                return Where(code.co_filename, frame.f_lineno, code.co_name)
+        own = code.co_filename in OWN_FILES or code in PRIMITIVES
+        if not own and code.co_name not in ("<lambda>", "<genexpr>"):
+            return Where(code.co_filename, frame.f_lineno, code.co_name)
         frame = frame.f_back
     return Where("?", 0, "?")
 
@@ -104,12 +111,12 @@ class Runtime:
 
     def access(self, record: Record, field: Field, *, write: bool) -> None:
         """A statement reaches a shared location."""
-        if here.ghost or field.private:
+        if here.ghost:
+            return
+        begin_atomic(self)
+        if field.private:
             return
         if not here.atomic:
-            self.point()
-        elif here.pending:
-            here.pending = False
             self.point()
         owner = record
         while owner._parent is not None:
@@ -123,6 +130,13 @@ class Runtime:
             )
 
 
+def begin_atomic(runtime: Runtime) -> None:
+    """The step of the atomic block that was entered begins now, if it has not begun."""
+    if here.pending:
+        here.pending = False
+        runtime.point()
+
+
 class atomic:  # noqa: N801  (reads as a keyword of the language)
     """``with atomic("why"):`` makes its block one step, because the kernel does.
 
@@ -130,11 +144,12 @@ class atomic:  # noqa: N801  (reads as a keyword of the language)
     """
 
     def __init__(self, why: str) -> None:
-        if not why:
-            raise SpecError("atomic needs a reason")
+        if not isinstance(why, str) or not why.strip():
+            where = _where()
+            raise SpecError(f"{where.file}:{where.line}: atomic needs a reason: {REASON}")
 
     def __enter__(self) -> None:
-        if here.atomic == 0:
+        if here.atomic == 0 and not here.ghost:
             here.pending = True
             here.where = _where()
         here.atomic += 1
@@ -142,6 +157,8 @@ class atomic:  # noqa: N801  (reads as a keyword of the language)
     def __exit__(self, *_: object) -> None:
         here.atomic -= 1
         if here.atomic == 0:
+            if here.runtime is not None:  # a block that reached nothing is a step as well
+                begin_atomic(here.runtime)
             here.pending = False
             here.where = None
 
@@ -164,7 +181,8 @@ def when(guard: Callable[[], bool], lost: Callable[[], bool] | None = None) -> N
     if here.ghost:
         return
     if here.atomic != 1 or not here.pending:
-        raise SpecError("when() has to be the first statement of an atomic block")
+        where = _where()
+        raise SpecError(f"{where.file}:{where.line}: when() has to be the first statement of an atomic block")
     here.pending = False
     assert here.runtime is not None
     here.runtime.point(guard, lost=lost)
@@ -172,6 +190,9 @@ def when(guard: Callable[[], bool], lost: Callable[[], bool] | None = None) -> N
 
 def choose(n: int) -> int:
     """Any number in 0..n-1: a choice that the specification leaves open."""
+    if here.atomic:
+        where = _where()
+        raise SpecError(f"{where.file}:{where.line}: choose() is a step of its own: not inside atomic")
     assert here.runtime is not None
     return here.runtime.point(choices=n)
 
@@ -202,6 +223,8 @@ def note(label: str, value: object) -> None:
 
 def free(record: Record) -> None:
     """The memory of `record` goes away; later accesses break its class's rule."""
+    if record.freed_breaks is None:
+        raise SpecError(f"{record._name} cannot be freed: its class has no freed_breaks")
     record.live = False  # type: ignore[attr-defined]
 
 
@@ -213,6 +236,7 @@ class _Stop(BaseException):
 class Waiting:
     """A task that stands before its next step."""
 
+    task: Any
     where: Where
     guard: Callable[[], bool] | None
     choices: int
@@ -242,7 +266,7 @@ class Scheduler(Runtime):
         self.result.append(None)
 
         def body() -> None:
-            here.task, here.runtime, here.number = task, self, number  # type: ignore[attr-defined]
+            here.task, here.runtime, here.number = task, self, number
             try:
                 self.result[number] = program()
             except _Stop:
@@ -263,6 +287,8 @@ class Scheduler(Runtime):
             return RuleBroken(error.rule, str(error))
         if isinstance(error, AttributeError) and "NoneType" in str(error):
             return RuleBroken("kernel-asserts", f"NULL pointer dereference: {error}")
+        if isinstance(error, IndexError):
+            return SpecError(f"the index is outside of the tuple: {error}")
         return error
 
     def point(
@@ -271,25 +297,34 @@ class Scheduler(Runtime):
         choices: int = 1,
         lost: Callable[[], bool] | None = None,
     ) -> int:
-        number: int = here.number  # type: ignore[attr-defined]
+        number: int = here.number
         where = here.where or _where()
-        self.waiting[number] = Waiting(where, guard, choices, lost, _stack())
+        self.waiting[number] = Waiting(here.task, where, guard, choices, lost, _stack())
         self._arrived.release()
         self._batons[number].acquire()
         if self._closing:
             raise _Stop
-        return self._choice
+        choice = self._choice
+        if guard is not None:
+            guard()  # again, as part of the step: it may reach what was freed
+        return choice
 
     def enabled(self) -> list[int]:
         """The tasks that can take a step now."""
         return [n for n, w in enumerate(self.waiting) if w is not None and self._ready(w)]
 
-    @staticmethod
-    def _ready(waiting: Waiting) -> bool:
+    def _ready(self, waiting: Waiting) -> bool:
+        """Whether a guard holds; a task whose guard breaks a rule can take the step that does."""
         if waiting.guard is None:
             return True
-        with ghost():
+        kept = (here.task, here.runtime, here.atomic, here.pending)
+        here.task, here.runtime, here.atomic, here.pending = waiting.task, self, 1, False
+        try:
             return bool(waiting.guard())
+        except (RuleBroken, AttributeError):
+            return True
+        finally:
+            here.task, here.runtime, here.atomic, here.pending = kept
 
     def step(self, number: int, choice: int = 0) -> None:
         """Let task `number` take its next step; raises what the step raised."""

@@ -35,7 +35,9 @@ def lines(file: str) -> list[str]:
 
 def function_ast(function: Callable[..., Any]) -> ast.FunctionDef:
     """The definition of `function`; SpecError where it has no source."""
-    assert isinstance(function, FunctionType)
+    function = getattr(function, "__func__", function)
+    if not isinstance(function, FunctionType):
+        raise SpecError(f"{function!r} is not a plain function: define it with def")
     code = function.__code__
     node = _functions(code.co_filename).get(code.co_firstlineno)
     if not isinstance(node, ast.FunctionDef):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 from zonedev.lang.errors import SpecError
@@ -166,20 +168,20 @@ class System:
                 setattr(self.k, name, self._watched(method, name))
 
     def _watched(self, method: Callable[..., Any], name: str) -> Callable[..., Any]:
-        names = method.__code__.co_varnames[1 : method.__code__.co_argcount]  # type: ignore[attr-defined]
-        defaults = method.__defaults__ or ()  # type: ignore[attr-defined]
-        preset = dict(zip(names[len(names) - len(defaults) :], defaults, strict=True))
+        shape = inspect.signature(method)
 
         def watched(*args: Any, **kwargs: Any) -> Any:
             result = method(*args, **kwargs)
             if isinstance(here.runtime, Scheduler) and not here.ghost:
-                bound = {**preset, **dict(zip(names, args, strict=False)), **kwargs}
-                for monitor in self.monitors:
-                    if monitor.after == name:
-                        with ghost():
-                            monitor(self.k, {**bound, "result": result})
+                bound = shape.bind(*args, **kwargs)
+                bound.apply_defaults()
+                with ghost():
+                    for monitor in self.monitors:
+                        if monitor.after == name:
+                            monitor(self.k, {**bound.arguments, "result": result})
             return result
 
+        watched.watches = (method, name)  # type: ignore[attr-defined]
         return watched
 
     # --- set-up ------------------------------------------------------------------------------
@@ -193,6 +195,8 @@ class System:
         if self.sealed:
             raise SpecError(f"{cls.__name__}: records are created at set-up only")
         peers = self.records.setdefault(cls.__name__, [])
+        if peers and type(peers[0]) is not cls:
+            raise SpecError(f"two classes of records are called {cls.__name__}: rename one")
         record = cls(self, name or f"{cls.short or cls.__name__.lower()}{len(peers)}", len(peers))
         peers.append(record)
         for key, value in values.items():
@@ -307,7 +311,7 @@ class System:
         scheduler.ignored = ignored
         self.runtime = scheduler
         for program in self.programs:
-            scheduler.spawn(program.task, lambda p=program: p.function(*p.args))
+            scheduler.spawn(program.task, partial(program.function, *program.args))
         return scheduler
 
 

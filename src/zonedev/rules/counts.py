@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from zonedev.kernel.page import DevPagemap, Page
+from zonedev.kernel.pgtable import indices
 from zonedev.lang.runtime import ensure
 from zonedev.lang.system import Monitor
 from zonedev.rules.base import Rule
@@ -12,12 +13,15 @@ from zonedev.rules.base import Rule
 
 def entries(k: Any, page: Page) -> int:
     """How many page-table entries map the folio of `page`, at any level."""
-    return sum(
-        int(table[va].page is page)
-        for mm in k.system.instances("Mm")
-        for table in (mm.pte, mm.pmd, mm.pud)
-        for va in range(len(table))
-    )
+    return sum(entries_in(mm, page) for mm in k.system.instances("Mm"))
+
+
+def entries_in(mm: Any, page: Page) -> int:
+    """How many of them are in one address space."""
+    ptes = sum(int(mm.pte[va].page is page) for va in indices(mm, "pte", 0, len(mm.pte), 1))
+    pmds = sum(int(mm.pmd[va].page is page) for va in indices(mm, "pmd", 0, len(mm.pmd), 1))
+    puds = sum(int(mm.pud[va].page is page) for va in indices(mm, "pud", 0, len(mm.pud), 1))
+    return ptes + pmds + puds
 
 
 def at_rest(k: Any) -> None:

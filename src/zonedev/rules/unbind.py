@@ -6,9 +6,11 @@ from typing import Any
 
 from zonedev.kernel.device_dax import DaxDevice
 from zonedev.kernel.page import Page
+from zonedev.kernel.pgtable import indices
 from zonedev.lang.runtime import ensure
 from zonedev.lang.system import Monitor
 from zonedev.rules.base import Rule
+from zonedev.rules.counts import entries_in
 
 
 def drained(k: Any, dax: DaxDevice) -> None:
@@ -31,14 +33,14 @@ def held(task: Any, page: Page) -> None:
     )
     ensure(
         "unbind-drained",
-        not any(task.gather[va] is page for va in range(len(task.gather))),
+        not any(task.gather[va] is page for va in indices(task, "gather", 0, len(task.gather), 1)),
         "unbind returned, but {} is in the mmu_gather of {}",
         page,
         task,
     )
     ensure(
         "unbind-drained",
-        not any(task.tlb[va].page is page for va in range(len(task.tlb))),
+        not any(task.tlb[va].page is page for va in indices(task, "tlb", 0, len(task.tlb), 1)),
         "unbind returned, but the TLB of {} still maps {}",
         task,
         page,
@@ -49,7 +51,7 @@ def unmapped(mm: Any, page: Page) -> None:
     """No page-table entry of `mm` maps it."""
     ensure(
         "unbind-drained",
-        not any(table[va].page is page for table in (mm.pte, mm.pmd, mm.pud) for va in range(len(table))),
+        entries_in(mm, page) == 0,
         "unbind returned, but {} still maps {}",
         mm,
         page,

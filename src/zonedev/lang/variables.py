@@ -1,0 +1,232 @@
+"""Locals: what each may hold, joined over all its assignments, and the numbers that stand for values."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from zonedev.lang import expr as ir
+from zonedev.lang.expr import Expr
+from zonedev.lang.frames import Frame, Key
+from zonedev.lang.graph import Graph, Unreachable
+from zonedev.lang.records import BIT, Kind, Record, record_class
+from zonedev.lang.system import Group, System
+from zonedev.lang.values import NUMBERS, Dyn, Part, PartKind, Static, Value, describe, same, static_kind
+
+#: What is known of every local, by the key of its call and its name.
+Known = dict[Key, Static | Kind | PartKind]
+
+
+class Fails:
+    """The ways in which a step can break a rule, numbered."""
+
+    def __init__(self, rules: frozenset[str] | None) -> None:
+        self.rules = rules  # None: all
+        self.known: list[tuple[str, str]] = []
+        self._numbers: dict[tuple[str, str], int] = {}
+
+    def wanted(self, rule: str) -> bool:
+        return self.rules is None or rule in self.rules
+
+    def number(self, rule: str, text: str) -> int:
+        if (rule, text) not in self._numbers:
+            self._numbers[rule, text] = len(self.known)
+            self.known.append((rule, text))
+        return self._numbers[rule, text]
+
+
+class Variables(Graph):
+    """One pass over one program: its locals and temporaries."""
+
+    def __init__(self, system: System, task: Record | None, fails: Fails, variables: Known) -> None:
+        super().__init__()
+        self.system, self.task, self.fails, self.variables = system, task, fails, variables
+        self.groups: dict[tuple[str, str], Group] = {(g.cls, g.path): g for g in system.groups()}
+        self.changed: list[tuple[str, str]] = []  # locals of which this pass learned more, and where
+        self.atomic = 0  # depth of atomic blocks
+        self.ghost = 0  # depth of rule checks, whose reads are no steps
+        self.way: Key = ()  # which iterations of unrolled loops and which lambdas this is in
+        self.steps = 0  # begun so far
+        self.lines: dict[tuple[str, int], ast.AST] = {}  # the statement with a step of each line
+        self._temps: dict[str, Kind] = {}
+        self._names: dict[Key, str] = {}
+
+    @contextmanager
+    def inside(self, what: str) -> Iterator[None]:
+        """Within an "atomic" or "ghost" block."""
+        setattr(self, what, getattr(self, what) + 1)
+        try:
+            yield
+        finally:
+            setattr(self, what, getattr(self, what) - 1)
+
+    @contextmanager
+    def along(self, turn: object) -> Iterator[None]:
+        """Within one of several copies of the same code."""
+        self.way += (turn,)
+        try:
+            yield
+        finally:
+            self.way = self.way[:-1]
+
+    def fail(self, condition: Expr, rule: str, text: str, *, always: bool = False) -> None:
+        """The rule breaks when `condition` holds."""
+        if condition == ir.const(0) or not (always or self.fails.wanted(rule)):
+            return
+        self.emit(("fail", condition, self.fails.number(rule, text)))
+        if condition[0] == "c":
+            self.finish(("end",))
+            raise Unreachable
+
+    # --- names in the lowered form -------------------------------------------------------------
+
+    def kinds(self) -> dict[str, Kind]:
+        """The kinds of all locals, by their lowered names."""
+        found = dict(self._temps)
+        for key, name in self._names.items():
+            known = self.variables.get(key)
+            if isinstance(known, Kind):
+                found[name] = known
+            elif isinstance(known, PartKind):
+                found[name] = known.parent
+        return found
+
+    def fresh(self, kind: Kind) -> str:
+        """The name of a new temporary."""
+        name = f"t{len(self._temps) + 1}"
+        self._temps[name] = kind
+        return name
+
+    def temp(self, value: Expr, kind: Kind) -> Dyn:
+        """A new local that holds `value` from here on."""
+        name = self.fresh(kind)
+        self.emit(("let", name, value))
+        return Dyn(("v", name), kind)
+
+    def lowered_name(self, key: Key) -> str:
+        return self._names.setdefault(key, f"v{len(self._names)}")
+
+    # --- assigning and reading -------------------------------------------------------------------
+
+    def assign(self, frame: Frame, name: str, value: Value, node: ast.AST) -> None:
+        """Bind a local; what it may hold is joined over all its assignments."""
+        if name in frame.scope.bound:
+            raise frame.error(node, f"{name} is the variable of a for loop here: assign to another name")
+        key = (frame.scope.key, name)
+        before = self.variables.get(key)
+        after = self.join(before, value, frame, node, name)
+        self.variables[key] = after
+        if type(after) is not type(before) or after != before:
+            self.changed.append((name, frame.place(node)))
+        self.assigned |= {key}
+        if isinstance(after, Kind):
+            self.emit(("let", self.lowered_name(key), self.encoded(value, frame, node)))
+        elif isinstance(after, PartKind):
+            assert isinstance(value, Part)
+            self.emit(("let", self.lowered_name(key), value.parent.expr))
+
+    def join(
+        self, before: Static | Kind | PartKind | None, value: Value, frame: Frame, node: ast.AST, name: str
+    ) -> Static | Kind | PartKind:
+        """What a variable may hold after one more assignment."""
+        if isinstance(value, Static) and (
+            before is None or (isinstance(before, Static) and same(before.value, value.value))
+        ):
+            return value
+        if isinstance(value, Part) or isinstance(before, PartKind):
+            kind = PartKind(value.parent.kind, value.path, value.field) if isinstance(value, Part) else None
+            if kind is not None and before in (None, kind):
+                return kind
+            raise frame.error(node, f"{name} refers to different structures or arrays: use one name for each")
+        mine = self.kind_of(value, frame, node)
+        if before is None:
+            return mine
+        theirs = self.kind_of(before, frame, node) if isinstance(before, Static) else before
+        assert isinstance(theirs, Kind)
+        return self.wider(theirs, mine, frame, node, name)
+
+    def read(self, frame: Frame, name: str, node: ast.AST) -> Value:
+        """The value of a local."""
+        if name in frame.scope.bound:
+            found: Value = frame.scope.bound[name]
+            return found
+        key = (frame.scope.key, name)
+        if key not in self.assigned:
+            raise frame.error(node, f"{name} may have no value here: assign it before, outside of any loop")
+        known = self.variables[key]
+        if isinstance(known, Static):
+            return known
+        local: Expr = ("v", self.lowered_name(key))
+        if isinstance(known, PartKind):
+            return Part(Dyn(local, known.parent), known.path, known.field)
+        return Dyn(local, known)
+
+    @contextmanager
+    def bound(self, frame: Frame, name: str, item: Any, number: int) -> Iterator[None]:
+        """One iteration of an unrolled loop, over something that is fixed at set-up."""
+        shadowed = frame.scope.bound.get(name)
+        frame.scope.bound[name] = Static(item)
+        try:
+            with self.along(number):
+                yield
+        finally:
+            del frame.scope.bound[name]
+            if shadowed is not None:
+                frame.scope.bound[name] = shadowed
+
+    # --- kinds and numbers -------------------------------------------------------------------------
+
+    def kind_of(self, value: Value, frame: Frame, node: ast.AST) -> Kind:
+        """The kind of a value that has to live in a variable."""
+        if isinstance(value, Dyn):
+            return value.kind
+        kind = static_kind(value.value) if isinstance(value, Static) else None
+        if kind is None:
+            what = repr(value.value) if isinstance(value, Static) else f"the structure or array {value.path}"
+            mend = "use a number, a record or a packed value"
+            raise frame.error(node, f"{what} cannot depend on the state: {mend}")
+        return kind
+
+    def wider(self, a: Kind, b: Kind, frame: Frame, node: ast.AST, name: str) -> Kind:
+        """The kind that holds the values of both."""
+        if a == b:
+            return a
+        if a.what == b.what == "ref":
+            if a.cls is None or b.cls is None:
+                return b if a.cls is None else a
+            if self.concrete(a) == self.concrete(b):
+                return a
+        if a.what in NUMBERS and b.what in NUMBERS:
+            return Kind("int", min(a.lo, b.lo), max(a.hi, b.hi))
+        raise frame.error(node, f"{name} holds both {describe(a)} and {describe(b)}: use one name for each")
+
+    def concrete(self, kind: Kind) -> str:
+        records = self.system.instances(kind.cls)
+        return type(records[0]).__name__ if records else record_class(kind.cls)
+
+    def encoded(self, value: Value, frame: Frame, node: ast.AST) -> Expr:
+        """The number that stands for `value`."""
+        if isinstance(value, Dyn):
+            return value.expr
+        kind = self.kind_of(value, frame, node)
+        assert isinstance(value, Static)
+        return ir.const(self.system.encode(kind, value.value))
+
+    def truth(self, value: Value, frame: Frame, node: ast.AST) -> Expr:
+        """Whether a value counts as true."""
+        if isinstance(value, Static):
+            return ir.const(bool(value.value))
+        if isinstance(value, Dyn):
+            if value.kind == BIT:
+                return value.expr
+            if value.kind.what in NUMBERS:
+                return ir.binary("!=", value.expr, ir.const(0))
+        raise frame.error(node, "a condition has to be a bool or a number: compare with None or another")
+
+    def known_number(self, value: Value) -> int | None:
+        """A number that set-up has fixed."""
+        return value.value if isinstance(value, Static) and isinstance(value.value, int) else None
+
+
