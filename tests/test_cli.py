@@ -133,7 +133,7 @@ def test_bad_input(capsys: pytest.CaptureFixture[str], args: list[str], text: st
 FILES = {
     "syntax.py": ("class A(:\n", "syntax.py:1: syntax error: "),
     "raises.py": ("x = 1\ny = x.z\n", "raises.py:2: AttributeError: "),
-    "missing.py": ("class Other:\n    pass\n", "missing.py:1: class 'A': there is Other"),
+    "missing.py": ("class Other:\n    pass\n", "missing.py:1: no class 'A': there is Other"),
     "alien.py": (
         "\nclass A:\n    pass\n",
         "alien.py:2: class A does not derive from a design: derive it from one",

@@ -1,5 +1,7 @@
 """Every construct of the language, lowered and run plainly: the two agree in every reachable state."""
 
+# ruff: noqa: B023, RUF021, SIM108, SIM222  (the constructs themselves are what is tested)
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -10,6 +12,7 @@ import pytest
 
 from plain import Compared, compare
 from zonedev.lang.primitives import (
+    Cpu,
     Lock,
     WaitQueue,
     atomic_dec,
@@ -45,7 +48,6 @@ from zonedev.lang.records import (
 )
 from zonedev.lang.runtime import at_setup, atomic, choose, current, ensure, free, note, tasks, when
 from zonedev.lang.system import Monitor, Specification, System
-from zonedev.lang.primitives import Cpu  # isort: skip
 
 
 class Colour(IntEnum):
@@ -178,12 +180,12 @@ def builder(*bodies: Body, monitors: tuple[Monitor, ...] = ()) -> Callable[[], S
 
 
 @program
-def evaluation_order(k):
+def evaluation_order(k: Any) -> None:
     k.a.cell[k.f(1, 0) - 2] = k.f(0, 1) - 1
 
 
 @program
-def and_or(k):
+def and_or(k: Any) -> None:
     x = k.a.n
     if x > 0 and k.a.flag:
         k.b.n = 1
@@ -194,13 +196,13 @@ def and_or(k):
 
 
 @program
-def and_or_of_fixed_values(k):
+def and_or_of_fixed_values(k: Any) -> None:
     k.b.n = 0 or 3
     k.b.m = (k.a.size and 2) or 1
 
 
 @program
-def chained_comparison(k):
+def chained_comparison(k: Any) -> None:
     x = k.a.n
     if 0 < x < k.b.m:  # does not read m where x is 0
         k.b.flag = True
@@ -208,7 +210,7 @@ def chained_comparison(k):
 
 
 @program
-def conditional_expression(k):
+def conditional_expression(k: Any) -> None:
     x = k.a.n
     y = 2 if x else -1
     k.b.n = y
@@ -216,7 +218,7 @@ def conditional_expression(k):
 
 
 @program
-def arithmetic(k):
+def arithmetic(k: Any) -> None:
     x = k.a.n - 2
     k.b.n = -x % 3
     k.b.n = +x // -2
@@ -227,14 +229,14 @@ def arithmetic(k):
 
 
 @program
-def true_is_one(k):
-    k.b.n = 1 if True == 1 else 2  # noqa: E712
+def true_is_one(k: Any) -> None:
+    k.b.n = 1 if True == 1 else 2
     x = True if k.a.flag else 2
     k.b.n = x
 
 
 @program
-def membership(k):
+def membership(k: Any) -> None:
     if k.a.n in (0, 2):
         k.b.n = 1
     x = k.a.n
@@ -243,7 +245,7 @@ def membership(k):
 
 
 @program
-def tuples(k):
+def tuples(k: Any) -> None:
     x = k.a.n
     if x >= 0:
         k.b.n = (3, 1, 0)[x % 3]
@@ -252,7 +254,7 @@ def tuples(k):
 
 
 @alone
-def index_outside_of_a_tuple(k):
+def index_outside_of_a_tuple(k: Any) -> None:
     x = choose(3)
     k.a.flag = True
     k.b.n = (1, 2)[x]
@@ -262,7 +264,7 @@ def index_outside_of_a_tuple(k):
 
 
 @program
-def local_of_both_branches(k):
+def local_of_both_branches(k: Any) -> None:
     if k.a.flag:
         x = k.a.n
     else:
@@ -271,15 +273,15 @@ def local_of_both_branches(k):
 
 
 @program
-def bool_and_number(k):
-    x = False
+def bool_and_number(k: Any) -> None:
+    x: Any = False
     if k.a.flag:
         x = 3
     k.b.n = x
 
 
 @program
-def pointer_or_none(k):
+def pointer_or_none(k: Any) -> None:
     box = None
     if k.a.flag:
         box = k.a.to
@@ -289,7 +291,7 @@ def pointer_or_none(k):
 
 
 @program
-def two_ways_to_one_step(k):
+def two_ways_to_one_step(k: Any) -> None:
     x = choose(2)
     if x:
         y = 1
@@ -299,7 +301,7 @@ def two_ways_to_one_step(k):
 
 
 @program
-def keeps_an_array_of_a_changing_record(k):
+def keeps_an_array_of_a_changing_record(k: Any) -> None:
     box = k.a.to
     cells = box.cell
     box = k.b
@@ -309,7 +311,7 @@ def keeps_an_array_of_a_changing_record(k):
 
 
 @program
-def keeps_an_embedded_record(k):
+def keeps_an_embedded_record(k: Any) -> None:
     box = k.a.to
     inside = box.inside
     box = None
@@ -321,7 +323,7 @@ def keeps_an_embedded_record(k):
 
 
 @program
-def for_with_break_and_else(k):
+def for_with_break_and_else(k: Any) -> None:
     for i in range(3):
         if k.a.n == i:
             break
@@ -334,7 +336,7 @@ def for_with_break_and_else(k):
 
 
 @program
-def while_with_break_and_else(k):
+def while_with_break_and_else(k: Any) -> None:
     x = 0
     while k.a.flag:
         x = (x + 1) % 4
@@ -349,7 +351,7 @@ def while_with_break_and_else(k):
 
 
 @program
-def nested_while(k):
+def nested_while(k: Any) -> None:
     x = 0
     while k.a.n == 0:
         while not k.a.flag:
@@ -359,12 +361,12 @@ def nested_while(k):
 
 
 @program
-def return_inside_loops(k):
+def return_inside_loops(k: Any) -> None:
     x = leaves_early(k)
     k.b.m = x
 
 
-def leaves_early(k):
+def leaves_early(k: Any) -> Any:
     for i in range(2):
         with atomic("a test"):
             if k.a.n == i:
@@ -378,7 +380,7 @@ def leaves_early(k):
 
 
 @program
-def loop_over_records(k):
+def loop_over_records(k: Any) -> None:
     for box in k.system.instances(Box):
         box.m = box.size
     for _ in ():
@@ -386,7 +388,7 @@ def loop_over_records(k):
 
 
 @program
-def value_of_last_round(k):
+def value_of_last_round(k: Any) -> None:
     last = 0
     for i in range(3):
         if k.a.cell[i] == 0:
@@ -395,13 +397,13 @@ def value_of_last_round(k):
 
 
 @program
-def negative_range(k):
+def negative_range(k: Any) -> None:
     for i in range(2, -1, -1):
         k.a.cell[i] = i
 
 
 @program
-def lambda_sees_the_loop_variable(k):
+def lambda_sees_the_loop_variable(k: Any) -> None:
     for i in range(2):
         with atomic("a test"):
             when(lambda: k.a.n >= i)
@@ -409,7 +411,7 @@ def lambda_sees_the_loop_variable(k):
 
 
 @program
-def lambda_in_a_variable(k):
+def lambda_in_a_variable(k: Any) -> None:
     x = 1
     ready = lambda: k.a.n > x  # noqa: E731
     x = 0
@@ -418,13 +420,13 @@ def lambda_in_a_variable(k):
 
 
 @program
-def lambda_called_twice(k):
-    pick = lambda: helper(k, k.a.flag)  # noqa: E731
+def lambda_called_twice(k: Any) -> None:
+    pick: Any = lambda: helper(k, k.a.flag)
     with atomic("a test"):
         k.b.n = pick() - pick()
 
 
-def helper(k, yes):
+def helper(k: Any, yes: Any) -> int:
     if yes:
         return 1
     return 2
@@ -434,7 +436,7 @@ def helper(k, yes):
 
 
 @program
-def load_after_store(k):
+def load_after_store(k: Any) -> None:
     with atomic("a test"):
         k.a.n = k.a.n + 1
         x = k.a.n
@@ -443,7 +445,7 @@ def load_after_store(k):
 
 
 @program
-def atomic_that_may_touch_nothing(k):
+def atomic_that_may_touch_nothing(k: Any) -> None:
     x = choose(2)
     with atomic("a test"):
         if x == 1:
@@ -454,7 +456,7 @@ def atomic_that_may_touch_nothing(k):
 
 
 @program
-def nested_atomic(k):
+def nested_atomic(k: Any) -> None:
     with atomic("a test"):
         k.a.n = 1
         with atomic("a test"):
@@ -463,21 +465,21 @@ def nested_atomic(k):
 
 
 @program
-def when_with_a_function(k):
+def when_with_a_function(k: Any) -> None:
     with atomic("a test"):
         when(lambda: helper(k, k.a.flag) == 1)
         k.b.n = 1
     wait_event(k.b.queue, lambda: done(k))
 
 
-def done(k):
+def done(k: Any) -> Any:
     if k.a.n == 2:
         return True
     return k.a.flag
 
 
 @program
-def sum_any_all(k):
+def sum_any_all(k: Any) -> None:
     with atomic("a test"):
         k.b.n = sum(1 if box.flag else 2 for box in k.system.instances(Box))
         k.b.m = 1 if any(box.n == 2 for box in k.a.peers) else 2
@@ -485,7 +487,7 @@ def sum_any_all(k):
 
 
 @alone
-def any_stops_at_the_first(k):
+def any_stops_at_the_first(k: Any) -> None:
     with atomic("a test"):
         free(k.gone)
         k.b.flag = any(box.n == 0 or k.gone.n == 1 for box in k.a.peers)
@@ -495,25 +497,25 @@ def any_stops_at_the_first(k):
 
 
 @program
-def keyword_and_default_arguments(k):
+def keyword_and_default_arguments(k: Any) -> None:
     x = k.f(y=1, x=k.a.n)
     k.a.n = k.f(0, z=2) + x - 2
 
 
 @program
-def result_of_a_branch(k):
+def result_of_a_branch(k: Any) -> None:
     box = k.a.to
     k.b.m = k.g(box) - 1
     k.b.m = k.g(None)
 
 
 @program
-def fixed_at_setup(k):
+def fixed_at_setup(k: Any) -> None:
     k.b.n = k.fixed(k.a, by=1)
 
 
-def factory(by):
-    def body(k):
+def factory(by: int) -> Body:
+    def body(k: Any) -> Any:
         x = k.a.n
         k.b.n = x + by
 
@@ -524,11 +526,11 @@ PROGRAMS["closure"] = (factory(2), other)
 
 
 @program
-def argument_that_is_assigned(k):
+def argument_that_is_assigned(k: Any) -> None:
     counts_down(k, 2, k.a)
 
 
-def counts_down(k, n, box):
+def counts_down(k: Any, n: int, box: Any) -> None:
     while n > 0:
         box.n = n
         n = max(n - 1, 0)
@@ -536,7 +538,7 @@ def counts_down(k, n, box):
 
 
 @program
-def plain_note(k):
+def plain_note(k: Any) -> None:
     note("seen", k.a.n)
     k.b.n = 1
 
@@ -545,7 +547,7 @@ def plain_note(k):
 
 
 @program
-def packed_values(k):
+def packed_values(k: Any) -> None:
     w = k.a.word
     box = k.a.to
     k.a.word = Word(bit=True, level=w.level, to=box)
@@ -559,33 +561,33 @@ def packed_values(k):
 
 
 @program
-def packed_out_of_range(k):
+def packed_out_of_range(k: Any) -> None:
     x = k.a.n
     k.b.word = Word(level=x + 3)
 
 
 @program
-def null_pointer(k):
+def null_pointer(k: Any) -> None:
     box = k.b.to
     k.a.flag = True
     box.n = 1
 
 
 @program
-def null_pointer_of_an_embedded_counter(k):
+def null_pointer_of_an_embedded_counter(k: Any) -> None:
     box = k.b.to
     atomic_inc(box.refs)
 
 
 @program
-def null_pointer_of_a_constant(k):
+def null_pointer_of_a_constant(k: Any) -> None:
     box = k.b.to
     k.a.flag = True
     k.a.n = box.size
 
 
 @program
-def embedded_in_a_changing_record(k):
+def embedded_in_a_changing_record(k: Any) -> None:
     box = k.a.to
     box.inside.n = box.inside.size
     x = k.a.n
@@ -595,20 +597,20 @@ def embedded_in_a_changing_record(k):
 
 
 @program
-def arrays_of_several_lengths(k):
+def arrays_of_several_lengths(k: Any) -> None:
     box = k.a.to
     x = k.a.n
     box.row[x] = 1
 
 
 @program
-def static_index_outside(k):
+def static_index_outside(k: Any) -> None:
     k.a.flag = False
     k.a.row[2] = 1
 
 
 @program
-def pointer_to_no_class(k):
+def pointer_to_no_class(k: Any) -> None:
     nobody = k.b.nobody
     k.a.nobody = nobody
     if k.a.nobody is None:
@@ -616,7 +618,7 @@ def pointer_to_no_class(k):
 
 
 @program
-def enumeration(k):
+def enumeration(k: Any) -> None:
     k.a.colour = Colour.BLUE
     x = k.b.colour
     if x == Colour.RED:
@@ -625,33 +627,33 @@ def enumeration(k):
 
 
 @program
-def index_of_a_record(k):
+def index_of_a_record(k: Any) -> None:
     box = k.a.to
     k.b.n = box._index + k.b._index
 
 
 @program
-def counter_overflow(k):
+def counter_overflow(k: Any) -> None:
     x = k.a.n
     k.b.m = x + 2
 
 
 @program
-def counter_underflow(k):
+def counter_underflow(k: Any) -> None:
     atomic_dec(k.a.refs)
     if atomic_dec_and_test(k.a.refs):
         k.b.n = 1
 
 
 @program
-def lifetime(k):
+def lifetime(k: Any) -> None:
     if k.a.flag:
         free(k.gone)
     k.gone.n = 1
 
 
 @program
-def private_fields(k):
+def private_fields(k: Any) -> None:
     current().own = 2
     x = k.a.n
     current().notes[x % 2] = current().own
@@ -662,7 +664,7 @@ def private_fields(k):
 
 
 @program
-def all_tasks(k):
+def all_tasks(k: Any) -> None:
     with atomic("a test"):
         for task in tasks():
             if not task.irqs_off:
@@ -670,13 +672,13 @@ def all_tasks(k):
 
 
 @alone
-def local_statements_only(k):
+def local_statements_only(k: Any) -> None:
     x = 1
     current().own = x + 1
 
 
 @program
-def primitives(k):
+def primitives(k: Any) -> None:
     lock(k.a.held)
     if atomic_inc_not_zero(k.a.refs):
         x = atomic_read(k.a.refs)
@@ -686,7 +688,7 @@ def primitives(k):
 
 
 @program
-def ensures(k):
+def ensures(k: Any) -> None:
     x = k.a.n
     k.b.flag = True
     ensure("sound", x != 2, "{} is {}", k.a, x)

@@ -69,7 +69,7 @@ class Catalogue:
             own = [
                 n for n, c in vars(module).items() if isinstance(c, type) and c.__module__ == module.__name__
             ]
-            raise unknown(f"{file}:1: class", name, own)
+            raise unknown("class", name, own, f"{file}:1: ")
         if not isinstance(found, type):
             raise ZonedevError(f"{file}:1: {name} is not a class: give FILE.py:CLASS")
         known = tuple(self.designs.values())
@@ -98,18 +98,18 @@ def load_with_operations() -> Catalogue:
     return Catalogue(plain.designs, plain.rules, plain.scenarios, cost.OPERATIONS)
 
 
-def unknown(what: str, name: str, known: Iterable[str]) -> ZonedevError:
+def unknown(what: str, name: str, known: Iterable[str], place: str = "") -> ZonedevError:
     """The error for a name that does not exist, with the nearest that do."""
     names = list(known)
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     if near:
         best = likeness(name, near[0])
         near = [n for n in near if likeness(name, n) > best - 0.15]
-        return ZonedevError(f"no {what} {name!r}: did you mean {' or '.join(near)}?")
+        return ZonedevError(f"{place}no {what} {name!r}: did you mean {' or '.join(near)}?")
     if what in LISTED and len(names) > MANY:
         return ZonedevError(f"no {what} {name!r}: zonedev {what}s lists them")
     listed = ", ".join(names[:MANY]) + (", ..." if len(names) > MANY else "")
-    return ZonedevError(f"no {what} {name!r}: there is {listed or 'none'}")
+    return ZonedevError(f"{place}no {what} {name!r}: there is {listed or 'none'}")
 
 
 def likeness(a: str, b: str) -> float:

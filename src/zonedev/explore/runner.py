@@ -70,9 +70,12 @@ class Runner:
         rest = self.limits
         if rest.seconds is not None:
             rest = replace(rest, seconds=max(0.0, rest.seconds - found.seconds))
-        found = self.native(rest)
+        first, found = found, self.native(rest)
         if found.stopped is not None and found.stopped.startswith("--max-seconds"):
             found.stopped = f"--max-seconds {self.limits.seconds:g}"
+            if found.states < first.states:  # it hardly came further than to compile
+                first.stopped, self.engine = found.stopped, "python"
+                return first
         return found
 
     def python(self, limits: Limits | None = None) -> Exploration:

@@ -62,6 +62,15 @@ class DeviceDax(Pgtable):
             DaxDevice, size=size, per_folio=each, mapping=mapping, pgmap=pgmap, pages=pgmap.pages
         )
 
+    # --- mmap ----------------------------------------------------------------------------------
+
+    def dax_mmap_prepare(k, vma: Vma) -> bool:
+        """Refuse to map a dead device; a fault will look again (drivers/dax/device.c)."""
+        srcu_read_lock(k.dax.srcu)
+        alive: bool = vma.dax.alive
+        srcu_read_unlock(k.dax.srcu)
+        return alive
+
     # --- fault ---------------------------------------------------------------------------------
 
     def handle_mm_fault(k, vma: Vma, va: int, write: bool) -> bool:

@@ -49,9 +49,13 @@ class Kernel(Gup):
 
     def mmap(self, dax: DaxDevice) -> int:
         """Map a device, shared and writable, at set-up; returns the VA (mm/mmap.c)."""
+        return self.reserve(dax, linked=True)
+
+    def reserve(self, dax: DaxDevice, linked: bool = False) -> int:
+        """Choose the VA at which a task's mmap_fixed() will map a device, at set-up."""
         mm = current().mm
         start = len(mm.vma_at)
-        self.new_vma(mm, dax, start, linked=True)
+        self.new_vma(mm, dax, start, linked)
         return start
 
     def new_vma(self, mm: Mm, dax: DaxDevice, start: int, linked: bool) -> Vma:
@@ -193,6 +197,25 @@ class Kernel(Gup):
 
     # --- address spaces -----------------------------------------------------------------------------
 
+    def mmap_fixed(k, va: int) -> bool:
+        """Map what was reserved at `va`; false for ENXIO.  The VMA is in the tree before its
+        mapping knows it, but mmap_lock keeps faults off (mm/vma.c, __mmap_new_vma)."""
+        mm = current().mm
+        vma = mm.vma_at[va]
+        down_write(mm.mmap_lock)
+        mapped = k.dax_mmap_prepare(vma)
+        if mapped:
+            vma.linked = True
+            k.vma_link_file(vma)
+        up_write(mm.mmap_lock)
+        return mapped
+
+    def vma_link_file(k, vma: Vma) -> None:
+        """The mapping finds the VMA from here on (mm/vma.c)."""
+        down_write(vma.dax.mapping.i_mmap_rwsem)
+        vma.in_i_mmap = True
+        up_write(vma.dax.mapping.i_mmap_rwsem)
+
     def munmap(k, va: int) -> None:
         """do_vmi_align_munmap(): detach, downgrade, zap, unlink, flush, put (mm/vma.c)."""
         mm = current().mm
@@ -246,9 +269,7 @@ class Kernel(Gup):
 
     def dup_vma(k, vma: Vma) -> None:
         """The copy becomes known to the mapping (mm/mmap.c, dup_mmap)."""
-        down_write(vma.dax.mapping.i_mmap_rwsem)
-        vma.in_i_mmap = True
-        up_write(vma.dax.mapping.i_mmap_rwsem)
+        k.vma_link_file(vma)
         vma.linked = True
 
     def ret_from_fork(k) -> None:

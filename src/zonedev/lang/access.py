@@ -110,6 +110,8 @@ class Access(Variables):
         elif isinstance(value, Static) and isinstance(value.value, Record):
             cls, owner = type(value.value), value
         if cls is None:
+            if isinstance(value, Dyn) and value.kind.what == "packed":
+                raise frame.error(node, f".{name}: a packed value is changed by replace()")
             raise frame.error(node, f".{name}: only records have fields that can change")
         if name not in cls._fields:
             mend = ": write what it does as a function of the design" if hasattr(cls, name) else ""

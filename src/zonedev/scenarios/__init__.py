@@ -8,6 +8,7 @@ from zonedev.scenarios.devdax_fork_exit import DevdaxForkExit
 from zonedev.scenarios.devdax_gup_fast_vs_munmap import DevdaxGupFastVsMunmap
 from zonedev.scenarios.devdax_gup_fast_vs_unbind import DevdaxGupFastVsUnbind
 from zonedev.scenarios.devdax_gup_walk_vs_unbind import DevdaxGupWalkVsUnbind
+from zonedev.scenarios.devdax_mmap_vs_unbind import DevdaxMmapVsUnbind
 from zonedev.scenarios.devdax_pinners_vs_unbind import DevdaxPinnersVsUnbind
 from zonedev.scenarios.devdax_refcounts import DevdaxRefcounts, DevdaxRefcountsPmd
 from zonedev.scenarios.devdax_unbind_vs_mapping import DevdaxUnbindVsMapping
@@ -28,6 +29,7 @@ SCENARIOS: dict[str, type[Scenario]] = {
         DevdaxGupFastVsMunmap,
         DevdaxGupFastVsUnbind,
         DevdaxGupWalkVsUnbind,
+        DevdaxMmapVsUnbind,
         DevdaxPinnersVsUnbind,
         DevdaxUnbindVsMunmap,
         DevdaxForkExit,
