@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from zonedev.designs.linux_4_12 import Linux412
 from zonedev.kernel.page import DevPagemap, Page
+from zonedev.kernel.pgtable import Vma
 from zonedev.kernel.pmem import PmemDevice
 from zonedev.lang.primitives import BUG_ON, atomic_dec_and_test, atomic_inc, atomic_read, wait_for_completion
 from zonedev.lang.runtime import at_setup, free
@@ -49,6 +50,10 @@ class Linux45(Linux412):
         BUG_ON(atomic_dec_and_test(folio._refcount), "a device page was freed")
         pgmap = folio.pgmap
         k.put_dev_pagemap(pgmap)
+
+    def dax_mmap_prepare(k, vma: Vma) -> bool:
+        """dax_mmap() tests alive without a lock (drivers/dax/dax.c of v4.11)."""
+        return bool(vma.dax.alive)
 
     def devm_memremap_pages_release(k, pgmap: DevPagemap) -> None:
         """dax_pmem's devm actions from the pagemap on: kill and wait, then remove
