@@ -421,7 +421,7 @@ def lambda_in_a_variable(k: Any) -> None:
 
 @program
 def lambda_called_twice(k: Any) -> None:
-    pick: Any = lambda: helper(k, k.a.flag)
+    pick: Any = lambda: helper(k, k.a.flag)  # noqa: E731
     with atomic("a test"):
         k.b.n = pick() - pick()
 
