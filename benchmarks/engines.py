@@ -1,10 +1,9 @@
-"""The engines side by side: states, transitions and time on the same models.
+"""The engines side by side: states, transitions and time on the same scenarios.
 
     python benchmarks/engines.py [--large] [--repeat N]
 
-Every row is void unless its engine found the counts that stand beside the model.  Times
-are the least of N runs, of the search with all its checks; compiling is apart, cold
-(into an empty cache) and warm.
+Every row is void unless its engine found the counts that stand beside the scenario.  Times
+are the least of N runs, of the search with all its checks; compiling the steps is apart.
 """
 
 from __future__ import annotations
@@ -15,36 +14,55 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from models import build
-
+from zonedev.designs import DESIGNS
+from zonedev.explore.check import select, set_up
 from zonedev.explore.native import NativeEngine
 from zonedev.explore.python import STATE_BYTES, PythonEngine
 from zonedev.explore.result import Exploration
-from zonedev.lang.transition import TransitionSystem
+from zonedev.lang.transition import TransitionSystem, lower
+from zonedev.rules import RULES
+from zonedev.scenarios import SCENARIOS
+from zonedev.scenarios.base import full_scope
 
 Engine = PythonEngine | NativeEngine
 
-LINE = "{:8} {:9} {:>11} {:>12} {:>9} {:>8} {:>6} {:>7} {:>7}"
+LINE = "{:34} {:9} {:>11} {:>12} {:>9} {:>8} {:>6} {:>7} {:>7}"
 PYTHON_UP_TO = 200_000  # states; beyond, the reference engine takes minutes
 
 
 @dataclass(frozen=True)
 class Case:
-    """A size of the model, with the counts that every engine has to find."""
+    """A scenario under a design in a scope, with the counts that every engine has to find."""
 
-    name: str
-    pinners: int
-    rounds: int
+    scenario: str
+    design: str
+    scope: dict[str, str | int]
     states: int
     transitions: int
     large: bool = False
 
+    @property
+    def name(self) -> str:
+        return f"{self.scenario.removeprefix('devdax-')} {self.design.removeprefix('linux-')}" + "".join(
+            f" {k}={v}" for k, v in self.scope.items()
+        )
 
+    def lowered(self) -> TransitionSystem:
+        """The transition system, with all rules."""
+        cls = SCENARIOS[self.scenario]
+        selection = select(cls, RULES)
+        system = set_up(cls, DESIGNS[self.design], full_scope(cls, self.scope), selection.monitors)
+        return lower(system, selection.names)
+
+
+PINNERS = "devdax-pinners-vs-unbind"
 CASES = (
-    Case("S", 2, 2, 11_045, 32_644),
-    Case("M", 3, 2, 151_909, 608_030),
-    Case("L", 4, 2, 2_123_885, 10_746_300),
-    Case("XL", 5, 2, 30_084_829, 184_203_314, large=True),
+    Case("devdax-fault-vs-unbind", "linux-7.2", {}, 19_930, 62_104),
+    Case(PINNERS, "linux-5.10", {}, 88_073, 282_482),
+    Case(PINNERS, "linux-4.5", {"processes": 3}, 1_244_899, 4_779_295),
+    Case(PINNERS, "linux-5.10", {"processes": 3}, 2_089_551, 8_448_047),
+    Case(PINNERS, "linux-4.5", {"processes": 4}, 14_144_265, 65_872_737, large=True),
+    Case(PINNERS, "linux-5.10", {"processes": 4}, 21_441_953, 104_504_348, large=True),
 )
 
 
@@ -92,16 +110,17 @@ def row(case: Case, name: str, engine: Engine, compile_time: float, repeat: int)
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="The engines side by side, on the same models.")
+    parser = argparse.ArgumentParser(description="The engines side by side, on the same scenarios.")
     parser.add_argument("--large", action="store_true", help="also the sizes of tens of millions of states")
     parser.add_argument("--repeat", type=int, default=3)
     args = parser.parse_args()
-    print(LINE.format("model", "engine", "states", "transitions", "seconds", "M/s", "B/st", "compile", ""))
+    titles = ("engine", "states", "transitions", "seconds", "M/s", "B/st", "compile", "")
+    print(LINE.format("scenario, design, scope", *titles))
     void = False
     for case in CASES:
         if case.large and not args.large:
             continue
-        ts = build(case.pinners, rounds=case.rounds)
+        ts = case.lowered()
         if not case.large:
             warm_up(ts)
         with tempfile.TemporaryDirectory() as cache:

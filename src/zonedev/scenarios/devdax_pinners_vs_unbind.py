@@ -9,10 +9,10 @@ from zonedev.scenarios.parts import SIZE, TLB, choose_tlb
 
 
 class DevdaxPinnersVsUnbind(Scenario):
-    """Two or three processes pin and unpin one page, with locks and without, while the device is unbound."""
+    """Two to four processes pin or touch one page, with locks and without, while the device is unbound."""
 
     source = "mm/gup.c, mm/memremap.c"
-    scope = {"processes": Scope(2, 2, 3, "processes that pin"), "size": SIZE, "tlb": TLB}
+    scope = {"processes": Scope(2, 2, 4, "processes that use the page"), "size": SIZE, "tlb": TLB}
     expected = {
         "linux-4.5": holds("every reference holds the pagemap"),
         "linux-5.10": holds("every page holds the pagemap"),
@@ -25,7 +25,8 @@ class DevdaxPinnersVsUnbind(Scenario):
         m.dax = m.k.device_dax(pages=1, size=m.scope["size"])
         m.fast = m.task("fast").mmap(m.dax)
         m.slow = m.task("slow").mmap(m.dax)
-        m.third = m.task("third").mmap(m.dax) if m.scope["processes"] == 3 else None
+        m.third = m.task("third").mmap(m.dax) if m.scope["processes"] >= 3 else None
+        m.fourth = m.task("fourth").mmap(m.dax) if m.scope["processes"] >= 4 else None
         m.task("fast").touch(m.fast)
 
     def task_fast(t: Any, m: Any) -> None:
@@ -43,6 +44,10 @@ class DevdaxPinnersVsUnbind(Scenario):
             page = t.get_user_pages_fast(m.third)
             if page is not None:
                 t.put_page(page)
+
+    def task_fourth(t: Any, m: Any) -> None:
+        if m.fourth is not None:
+            t.touch(m.fourth)
 
     def task_unbind(t: Any, m: Any) -> None:
         t.unbind(m.dax)
