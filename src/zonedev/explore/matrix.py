@@ -179,7 +179,11 @@ def settle(catalogue: Catalogue, cell: Cell, answer: Verdict | str) -> None:
 
 def unlike(what: str, wanted: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
     """Where two records differ, in words."""
-    return [f"{what} {key} {wanted[key]}, found {found.get(key)}" for key in wanted if wanted[key] != found.get(key)]
+    return [
+        f"{what} {key} {value}, found {found.get(key)}"
+        for key, value in wanted.items()
+        if value != found.get(key)
+    ]
 
 
 def judgement(verdict: str, rule: str | None) -> str:

@@ -126,7 +126,7 @@ class Memremap(PageOps):
         """The pages that `page` carries the counts of."""
         if not page.large:
             return (page,)
-        return tuple(p for p in self.system.instances(Page) if p.head is page)
+        return tuple(p for p in page.pgmap.pages if p.head is page)
 
     # --- lookup ------------------------------------------------------------------------------
 

@@ -9,7 +9,6 @@ from zonedev.lang.primitives import complete, wait_for_completion
 from zonedev.scenarios.base import Scenario, Scope, holds
 from zonedev.scenarios.parts import SIZE, Event
 
-
 POINTS = (
     "idle",
     "mapped",
