@@ -33,7 +33,7 @@ def cost(context: Context) -> int:
     from zonedev.explore.cost import table as measured
 
     known = context.with_operations()
-    chosen = context.options.design or list(known.designs)
+    chosen = context.options.design or [n for n, d in known.designs.items() if getattr(d, "release", True)]
     found = measured({n: known.design(n) for n in chosen}, known.operations)
     if context.json:
         objects = [

@@ -16,6 +16,7 @@ DESIGNS: dict[str, type[Kernel]] = {
     for d in (
         Linux45,
         Linux412,
+        Linux413,
         Linux510,
         Linux61,
         Linux615,
@@ -23,6 +24,5 @@ DESIGNS: dict[str, type[Kernel]] = {
         Linux411GenericGup,
         Linux412WaitFirst,
         Linux412Fixed,
-        Linux413,
     )
 }

@@ -21,6 +21,7 @@ class Linux412WaitFirst(Linux412):
     """
 
     name = "linux-4.12-wait-first"
+    release = False
     title = "text 1 without its reordering"
 
     def devm_memremap_pages_release(k, pgmap: DevPagemap) -> None:
@@ -47,6 +48,7 @@ class Linux412Fixed(Linux412):
     """
 
     name = "linux-4.12-fixed"
+    release = False
     title = "text 1 with 50f44ee7248a: kill, put all, wait, remove"
 
     def devm_memremap_pages_release(k, pgmap: DevPagemap) -> None:
@@ -112,6 +114,7 @@ class Linux411GenericGup(GenericGup, Linux45):
     """
 
     name = "linux-4.11-generic-gup"
+    release = False
     title = "v4.11 with generic GUP-fast"
 
 

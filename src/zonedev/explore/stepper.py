@@ -15,7 +15,6 @@ from zonedev.explore.trace import (
     source_of,
     statement_text,
 )
-from zonedev.lang.errors import RuleBroken
 from zonedev.lang.records import Array, Field, Record
 from zonedev.lang.runtime import PRIMITIVES, Scheduler, Waiting, Where, ghost, here, primitive
 from zonedev.lang.system import System, show
@@ -61,28 +60,12 @@ class Stepper(Scheduler):
             failure, self.failure = self.failure, None
             raise failure
 
-    # The two methods below run inside the specification's statements: `primitive` keeps
-    # them out of the answer to "which line of the specification is running".
-
-    @primitive
-    def point(
-        self,
-        guard: Callable[[], bool] | None = None,
-        choices: int = 1,
-        lost: Callable[[], bool] | None = None,
-    ) -> int:
-        choice = super().point(guard, choices, lost)
-        if guard is not None:
-            guard()  # again, as part of the step: it may reach what was freed
-        return choice
+    # This runs inside the specification's statements: `primitive` keeps it out of the answer to
+    # "which line of the specification is running".
 
     @primitive
     def access(self, record: Record, field: Field, *, write: bool) -> None:
-        try:
-            super().access(record, field, write=write)
-        except RuleBroken as broken:
-            if broken.rule not in self.ignored:
-                raise
+        super().access(record, field, write=write)
         if write and not here.ghost:
             key = (id(record), field.name)
             if key not in self._written:
@@ -92,23 +75,6 @@ class Stepper(Scheduler):
                     field,
                     dict(value._values) if isinstance(value, Array) else value,
                 )
-
-    def enabled(self) -> list[int]:
-        return [n for n in range(len(self.waiting)) if self.ready(n)]
-
-    def ready(self, number: int) -> bool:
-        """Whether a task can take its next step; one whose guard breaks a rule can."""
-        waiting = self.waiting[number]
-        if waiting is None or waiting.guard is None:
-            return waiting is not None
-        kept = (here.task, here.runtime, here.atomic, here.pending)
-        here.task, here.runtime, here.atomic, here.pending = self.tasks[number], self, 1, False
-        try:
-            return bool(waiting.guard())
-        except (RuleBroken, AttributeError):
-            return True
-        finally:
-            here.task, here.runtime, here.atomic, here.pending = kept
 
     def lost_wakeup(self, number: int) -> bool:
         """Whether a sleeping task waits for something that has happened already."""

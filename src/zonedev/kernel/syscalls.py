@@ -24,6 +24,12 @@ __all__ = ["FOLL_GET", "FOLL_LONGTERM", "FOLL_PIN", "FOLL_WRITE", "Kernel"]
 class Kernel(Gup):
     """The system-call layer as of v7.2: what a scenario's `t` offers."""
 
+    #: The name on the command line, and what sets the design apart in a few words.
+    name = ""
+    title = ""
+    #: Whether a kernel with these rules was released; others are made for an argument.
+    release = True
+
     # --- set-up --------------------------------------------------------------------------------
 
     def task_created(self, task: Cpu) -> None:

@@ -205,6 +205,9 @@ class Access(Variables):
             raise frame.error(node, "a rule must not change the state")
         self.touch(owner, field, frame, node)
         group, element = self.location(owner, path, field, index, frame)
+        rule = type(group.records[0]).freed_breaks
+        if field.name == "live" and rule is not None:
+            self.fail(ir.negate(("ld", group, element)), rule, f"{frame.site.name} frees {group.cls} again")
         label = f"{group.cls}.{group.path}"
         number = self.ranged(value, group.kind, label, field.below, frame, node)
         self.emit(("store", group, element, number))

@@ -100,6 +100,16 @@ def atomic_dec_and_test(a: Atomic) -> bool:
 
 
 @primitive
+def atomic_cmpxchg(a: Atomic, old: int, new: int) -> int:
+    """Store `new` where the value is `old`; returns the value that was found."""
+    with atomic("lock cmpxchg"):
+        found = a.value
+        if found == old:
+            a.value = new
+        return found
+
+
+@primitive
 def atomic_add_unless_zero(a: Atomic, n: int) -> bool:
     """atomic_add_unless(a, n, 0): the compare-and-exchange that succeeds."""
     with atomic("a cmpxchg loop, of which only the last round has an effect"):

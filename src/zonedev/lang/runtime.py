@@ -121,13 +121,13 @@ class Runtime:
         owner = record
         while owner._parent is not None:
             owner = owner._parent
-        if owner.freed_breaks is not None and not owner._values["live"] and field.name != "live":
-            where = _where()
-            raise RuleBroken(
-                owner.freed_breaks,
-                f"{where.function} {'writes' if write else 'reads'} {record._label(field.name)}"
-                f" after {owner._name} was freed",
-            )
+        rule = owner.freed_breaks
+        if rule is not None and rule not in self.ignored and not owner._values["live"]:
+            verb = "writes" if write else "reads"
+            does = f"{verb} {record._label(field.name)} after {owner._name} was freed"
+            if field.name == "live":
+                does = f"frees {owner._name} again"
+            raise RuleBroken(rule, f"{_where().function} {does}")
 
 
 def begin_atomic(runtime: Runtime) -> None:
@@ -311,12 +311,13 @@ class Scheduler(Runtime):
 
     def enabled(self) -> list[int]:
         """The tasks that can take a step now."""
-        return [n for n, w in enumerate(self.waiting) if w is not None and self._ready(w)]
+        return [n for n in range(len(self.waiting)) if self.ready(n)]
 
-    def _ready(self, waiting: Waiting) -> bool:
-        """Whether a guard holds; a task whose guard breaks a rule can take the step that does."""
-        if waiting.guard is None:
-            return True
+    def ready(self, number: int) -> bool:
+        """Whether a task can take its next step; one whose guard breaks a rule can."""
+        waiting = self.waiting[number]
+        if waiting is None or waiting.guard is None:
+            return waiting is not None
         kept = (here.task, here.runtime, here.atomic, here.pending)
         here.task, here.runtime, here.atomic, here.pending = waiting.task, self, 1, False
         try:

@@ -10,20 +10,20 @@ from zonedev.report.text import WIDTH, plural, wrapped
 
 #: The word by which a rule is known in a narrow column; the full names follow the table.
 SHORT = {
-    "page-lifetime": "lifetime",
-    "refcount-exact": "refcount",
+    "page-lifetime": "life",
+    "refcount-exact": "refs",
     "block-reuse": "reuse",
     "data-integrity": "data",
-    "unbind-drained": "drained",
-    "no-deadlock": "deadlock",
-    "no-lost-wakeup": "wakeup",
-    "removal-terminates": "removal",
+    "unbind-drained": "drain",
+    "no-deadlock": "dead",
+    "no-lost-wakeup": "wake",
+    "removal-terminates": "remov",
     "truncate-terminates": "truncate",
     "fault-terminates": "fault",
     "mirror-coherent": "mirror",
     "exclusive-access": "exclusiv",
     "one-live-copy": "one-copy",
-    "kernel-asserts": "asserts",
+    "kernel-asserts": "warn",
 }
 
 

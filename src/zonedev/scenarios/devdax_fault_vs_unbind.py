@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from zonedev.scenarios.base import Scenario, holds
-from zonedev.scenarios.parts import PAGES, SIZE
+from zonedev.scenarios.parts import PAGES, RELEASES, SIZE
 
 
 class DevdaxFaultVsUnbind(Scenario):
@@ -16,7 +16,7 @@ class DevdaxFaultVsUnbind(Scenario):
     progress = "fault-terminates"
     expected = {
         name: holds("a fault that saw the device alive is over before the mappings are zapped")
-        for name in ("linux-4.5", "linux-4.12", "linux-5.10", "linux-6.1", "linux-6.15", "linux-7.2")
+        for name in RELEASES
     }
 
     def setup(m: Any) -> None:

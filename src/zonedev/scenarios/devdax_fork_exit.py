@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from zonedev.scenarios.base import Scenario, holds
-from zonedev.scenarios.parts import SIZE
+from zonedev.scenarios.parts import RELEASES, SIZE
 
 
 class DevdaxForkExit(Scenario):
@@ -15,7 +15,7 @@ class DevdaxForkExit(Scenario):
     scope = {"size": SIZE}
     expected = {
         name: holds("every mapping gives back what it took")
-        for name in ("linux-4.5", "linux-4.12", "linux-5.10", "linux-6.1", "linux-6.15", "linux-7.2")
+        for name in RELEASES
     }
 
     def setup(m: Any) -> None:

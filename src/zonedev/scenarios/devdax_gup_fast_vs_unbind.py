@@ -16,6 +16,7 @@ class DevdaxGupFastVsUnbind(Scenario):
     expected = {
         "linux-4.5": holds("the reference holds the pagemap"),
         "linux-4.12": violated("page-lifetime", "the wait comes after the removal"),
+        "linux-4.13": violated("page-lifetime", "as linux-4.12"),
         "linux-5.10": holds("the page holds the pagemap"),
         "linux-6.1": violated("page-lifetime", "the pagemap is held inside GUP only"),
         "linux-6.15": violated("page-lifetime", "nothing holds the pagemap"),

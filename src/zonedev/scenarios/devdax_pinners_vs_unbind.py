@@ -15,8 +15,11 @@ class DevdaxPinnersVsUnbind(Scenario):
     scope = {"processes": Scope(2, 2, 4, "processes that use the page"), "size": SIZE, "tlb": TLB}
     expected = {
         "linux-4.5": holds("every reference holds the pagemap"),
+        "linux-4.12": violated("page-lifetime", "the wait comes after the removal"),
+        "linux-4.13": violated("page-lifetime", "as linux-4.12"),
         "linux-5.10": holds("every page holds the pagemap"),
         "linux-6.1": violated("page-lifetime", "nothing holds the pagemap for a pin"),
+        "linux-6.15": violated("page-lifetime", "nothing holds the pagemap for a pin"),
         "linux-7.2": violated("page-lifetime", "nothing holds the pagemap for a pin"),
     }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from zonedev.scenarios.base import Scenario, holds
-from zonedev.scenarios.parts import PAGES, SIZE, TLB, choose_tlb
+from zonedev.scenarios.parts import PAGES, RELEASES, SIZE, TLB, choose_tlb
 
 
 class DevdaxUnbindVsMapping(Scenario):
@@ -15,7 +15,7 @@ class DevdaxUnbindVsMapping(Scenario):
     scope = {"pages": PAGES, "size": SIZE, "tlb": TLB}
     expected = {
         name: holds("kill_dax(), SRCU and unmap_mapping_range() come before memunmap_pages()")
-        for name in ("linux-4.5", "linux-4.12", "linux-5.10", "linux-6.1", "linux-6.15", "linux-7.2")
+        for name in RELEASES
     }
 
     def setup(m: Any) -> None:

@@ -16,6 +16,7 @@ class DevdaxUnbindVsMunmap(Scenario):
     expected = {
         "linux-4.5": violated("unbind-drained", "the VMA is unlinked before its TLB entries are flushed"),
         "linux-4.12": violated("unbind-drained", "as linux-4.5"),
+        "linux-4.13": violated("unbind-drained", "as linux-4.5"),
         "linux-5.10": violated("unbind-drained", "as linux-4.5"),
         "linux-6.1": violated("unbind-drained", "as linux-4.5"),
         "linux-6.15": violated("page-lifetime", "the put of the mapping's reference comes too late"),

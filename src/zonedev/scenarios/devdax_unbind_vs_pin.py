@@ -17,6 +17,7 @@ class DevdaxUnbindVsPin(Scenario):
     expected = {
         "linux-4.5": holds("every pin holds the pagemap, and unbind waits before it removes"),
         "linux-4.12": violated("page-lifetime", "waits after the removal: 50f44ee7248a says so"),
+        "linux-4.13": violated("page-lifetime", "as linux-4.12"),
         "linux-5.10": holds("memunmap_pages() puts every page and waits for the last put"),
         "linux-6.1": violated("page-lifetime", "27674ef6c73f: page references no longer hold the pagemap"),
         "linux-6.15": violated("page-lifetime", "as linux-6.1"),

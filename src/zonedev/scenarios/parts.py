@@ -8,6 +8,9 @@ from zonedev.lang.primitives import Completion
 from zonedev.lang.records import Record, embed
 from zonedev.scenarios.base import Scope
 
+#: The designs that had a release, oldest first.
+RELEASES = ("linux-4.5", "linux-4.12", "linux-4.13", "linux-5.10", "linux-6.1", "linux-6.15", "linux-7.2")
+
 SIZE = Scope("pte", meaning="the level at which the device maps", choices=("pte", "pmd", "pud"))
 PAGES = Scope(1, 1, 3, "pages of the device")
 TLB = Scope(

@@ -16,6 +16,7 @@ class PmemUnbindOrder(Scenario):
     expected = {
         "linux-4.5": holds("the pin holds the queue, which is waited for first"),
         "linux-4.12": violated("page-lifetime", "as posted: the wait comes after the removal"),
+        "linux-4.13": violated("page-lifetime", "as linux-4.12"),
         "linux-4.12-wait-first": violated("no-deadlock", "the pages' own references are put after the wait"),
         "linux-4.12-fixed": holds("kill, put all, wait, remove"),
         "linux-5.10": violated("page-lifetime", "put_devmap_managed_page() reads the pagemap after its put"),
