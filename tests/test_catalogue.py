@@ -24,7 +24,7 @@ SIZES = [
     (s, d, z)
     for s, d in PAIRS
     for z in ("pmd", "pud")
-    if "size" in SCENARIOS[s].scope and not s.endswith("-pmd") and s != "devdax-pinners-vs-unbind"
+    if "size" in SCENARIOS[s].scope and not s.endswith(("-pmd", "-pud")) and s != "devdax-pinners-vs-unbind"
 ]
 
 

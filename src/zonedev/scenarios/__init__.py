@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from zonedev.scenarios.base import Scenario
-from zonedev.scenarios.devdax_fault_vs_unbind import DevdaxFaultVsUnbind
+from zonedev.scenarios.devdax_fault_vs_unbind import (
+    DevdaxFaultVsUnbind,
+    DevdaxFaultVsUnbindPmd,
+    DevdaxFaultVsUnbindPud,
+)
 from zonedev.scenarios.devdax_fork_exit import DevdaxForkExit
 from zonedev.scenarios.devdax_gup_fast_vs_munmap import DevdaxGupFastVsMunmap
-from zonedev.scenarios.devdax_gup_fast_vs_unbind import DevdaxGupFastVsUnbind
+from zonedev.scenarios.devdax_gup_fast_vs_unbind import DevdaxGupFastVsUnbind, DevdaxGupFastVsUnbindPmd
 from zonedev.scenarios.devdax_gup_walk_vs_unbind import DevdaxGupWalkVsUnbind
 from zonedev.scenarios.devdax_mmap_vs_unbind import DevdaxMmapVsUnbind
 from zonedev.scenarios.devdax_pinners_vs_unbind import DevdaxPinnersVsUnbind
@@ -26,8 +30,11 @@ SCENARIOS: dict[str, type[Scenario]] = {
         DevdaxUnbindVsPin,
         DevdaxUnbindVsMapping,
         DevdaxFaultVsUnbind,
+        DevdaxFaultVsUnbindPmd,
+        DevdaxFaultVsUnbindPud,
         DevdaxGupFastVsMunmap,
         DevdaxGupFastVsUnbind,
+        DevdaxGupFastVsUnbindPmd,
         DevdaxGupWalkVsUnbind,
         DevdaxMmapVsUnbind,
         DevdaxPinnersVsUnbind,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from zonedev.scenarios.base import Scenario, holds
-from zonedev.scenarios.parts import PAGES, RELEASES, SIZE
+from zonedev.scenarios.parts import PAGES, PMD, PUD, RELEASES, SIZE
 
 
 class DevdaxFaultVsUnbind(Scenario):
@@ -32,3 +32,15 @@ class DevdaxFaultVsUnbind(Scenario):
 
     def task_unbind(t: Any, m: Any) -> None:
         t.unbind(m.dax)
+
+
+class DevdaxFaultVsUnbindPmd(DevdaxFaultVsUnbind):
+    """Two processes fault on a device that maps with PMDs while it is unbound."""
+
+    scope = {"pages": PAGES, "size": PMD}
+
+
+class DevdaxFaultVsUnbindPud(DevdaxFaultVsUnbind):
+    """Two processes fault on a device that maps with PUDs while it is unbound."""
+
+    scope = {"pages": PAGES, "size": PUD}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from zonedev.scenarios.base import Scenario, holds, violated
-from zonedev.scenarios.parts import SIZE, TLB, choose_tlb
+from zonedev.scenarios.parts import PMD, SIZE, TLB, choose_tlb
 
 
 class DevdaxGupFastVsUnbind(Scenario):
@@ -37,3 +37,18 @@ class DevdaxGupFastVsUnbind(Scenario):
 
     def task_B(t: Any, m: Any) -> None:
         t.unbind(m.dax)
+
+
+class DevdaxGupFastVsUnbindPmd(DevdaxGupFastVsUnbind):
+    """The same with a device that maps with PMDs, where the flush of remote TLBs need not be an IPI.
+
+    v5.10 tests the count of a page of a huge devmap entry and then adds to it
+    (try_grab_page() in __gup_device_huge()), while memunmap_pages() has put the page
+    before the grace period.  With --scope tlb=ipi it holds.
+    """
+
+    scope = {"size": PMD, "tlb": TLB}
+    expected = {
+        **DevdaxGupFastVsUnbind.expected,
+        "linux-5.10": violated("kernel-asserts", "the page is put before the walk has ended"),
+    }

@@ -6,8 +6,8 @@ from typing import Any
 
 from zonedev.kernel import FOLL_LONGTERM, FOLL_WRITE
 from zonedev.lang.primitives import complete, wait_for_completion
-from zonedev.scenarios.base import Scenario, Scope, holds
-from zonedev.scenarios.parts import SIZE, Event
+from zonedev.scenarios.base import Scenario, holds
+from zonedev.scenarios.parts import PMD, SIZE, Event
 
 POINTS = (
     "idle",
@@ -88,7 +88,7 @@ class DevdaxRefcounts(Scenario):
 class DevdaxRefcountsPmd(DevdaxRefcounts):
     """The same with a huge page: from v5.17 on its folio carries one count for all its pages."""
 
-    scope = {"size": Scope("pmd", meaning=SIZE.meaning, choices=SIZE.choices)}
+    scope = {"size": PMD}
     expected = {
         "linux-4.5": holds("each 4K page has its own count", UNCOUNTED_1),
         "linux-4.12": holds("each 4K page has its own count", UNCOUNTED_1),

@@ -13,6 +13,8 @@ RELEASES = ("linux-4.5", "linux-4.12", "linux-4.13", "linux-5.10", "linux-6.1", 
 
 SIZE = Scope("pte", meaning="the level at which the device maps", choices=("pte", "pmd", "pud"))
 PAGES = Scope(1, 1, 3, "pages of the device")
+PMD = Scope("pmd", meaning=SIZE.meaning, choices=SIZE.choices)
+PUD = Scope("pud", meaning=SIZE.meaning, choices=SIZE.choices)
 TLB = Scope(
     "design",
     meaning="how remote TLBs are flushed: by an IPI, which CPUs with interrupts off hold up, or without",
