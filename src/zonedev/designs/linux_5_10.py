@@ -87,11 +87,7 @@ class Linux510(Linux61):
     def unmap_mapping_range(k, mapping: AddressSpace) -> None:
         """Holds i_mmap_rwsem for writing (mm/memory.c)."""
         down_write(mapping.i_mmap_rwsem)
-        for vma in mapping.vmas:
-            if vma.in_i_mmap:
-                k.tlb_gather_mmu(vma.mm)
-                k.zap_vma(vma)
-                k.tlb_finish_mmu(vma.mm)
+        k.unmap_mapping_range_tree(mapping)
         up_write(mapping.i_mmap_rwsem)
 
     # --- fault -----------------------------------------------------------------------------------

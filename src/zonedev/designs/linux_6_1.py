@@ -5,13 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from zonedev.designs.linux_6_15 import Linux615
-from zonedev.kernel.gup import FOLL_LONGTERM, FOLL_PIN
-from zonedev.kernel.page import GUP_PIN_COUNTING_BIAS, DevPagemap, MemoryType, Page
+from zonedev.kernel.gup import FOLL_LONGTERM
+from zonedev.kernel.page import DevPagemap, MemoryType, Page
 from zonedev.kernel.pgtable import NONE, Mm, Pte, Vma, indices
 from zonedev.lang.primitives import (
     WARN_ON,
-    atomic_add,
-    atomic_inc,
     atomic_sub_and_test,
     atomic_sub_return,
     down_read,
@@ -120,18 +118,9 @@ class Linux61(Linux615):
 
     # --- GUP ---------------------------------------------------------------------------------------
 
-    def try_grab_folio_fast(k, page: Page, flags: int) -> bool:
-        """try_grab_folio(): does not look for P2PDMA pages, which came with v6.2
-        (mm/gup.c)."""
-        if not k.try_get_folio(page):
-            return False
-        folio = k.page_folio(page)
-        if flags & FOLL_PIN:
-            if folio.large:
-                atomic_inc(folio._pincount)
-            else:
-                atomic_add(folio._refcount, GUP_PIN_COUNTING_BIAS - 1)
-        return True
+    def is_pci_p2pdma_page(k, page: Page) -> bool:
+        """GUP-fast does not look for P2PDMA pages, which came with v6.2 (mm/gup.c)."""
+        return False
 
     def gup_fast_pte_range(k, mm: Mm, va: int, flags: int) -> Page | None:
         """Holds the pagemap while it takes the page (mm/gup.c, gup_pte_range), until

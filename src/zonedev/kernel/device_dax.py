@@ -157,7 +157,12 @@ class DeviceDax(Pgtable):
             return
         k.folio_get(k.page_folio(page))
         k.folio_add_file_rmap(k.page_folio(page))
-        table[at] = Pte(present=True, write=True, dirty=write, page=page)
+        table[at] = k.mk_entry(page, write)
+
+    def mk_entry(k, page: Page, write: bool) -> Pte:
+        """mk_pte(), folio_mk_pmd(), folio_mk_pud(): a shared mapping is writable, and dirty
+        after a write fault (include/linux/mm.h)."""
+        return Pte(present=True, write=True, dirty=write, page=page)
 
     # --- unbind ----------------------------------------------------------------------------------
 

@@ -6,6 +6,8 @@ anonymous pages, the write-protect sequence count of fork().
 
 from __future__ import annotations
 
+from typing import Any
+
 from zonedev.kernel.page import GUP_PIN_COUNTING_BIAS, Page
 from zonedev.kernel.pgtable import Mm, Pte, Vma
 from zonedev.kernel.pmem import Pmem
@@ -118,30 +120,23 @@ class Gup(Pmem):
         return pte.page
 
     def gup_fast_pmd_leaf(k, mm: Mm, va: int, flags: int) -> Page | None:
-        """The same for a huge PMD, whose folio is taken by its head (mm/gup.c)."""
-        start = k.huge_start(mm.vma_at[va], va)
-        entry = mm.pmd[start]
-        if not k.pte_access_permitted(entry, flags) or entry.special:
-            return None
-        if not k.try_grab_folio_fast(entry.page, flags):
-            return None
-        if mm.pmd[start] != entry:
-            k.gup_put_folio(entry.page, flags)
-            return None
-        if not k.gup_fast_folio_allowed(entry.page, flags):
-            k.gup_put_folio(entry.page, flags)
-            return None
-        return k.subpage(mm.vma_at[va], va)
+        """mm/gup.c"""
+        return k.gup_fast_huge_leaf(mm.pmd, mm, va, flags)
 
     def gup_fast_pud_leaf(k, mm: Mm, va: int, flags: int) -> Page | None:
-        """The same for a huge PUD (mm/gup.c)."""
+        """mm/gup.c"""
+        return k.gup_fast_huge_leaf(mm.pud, mm, va, flags)
+
+    def gup_fast_huge_leaf(k, table: Any, mm: Mm, va: int, flags: int) -> Page | None:
+        """What gup_fast_pmd_leaf() and gup_fast_pud_leaf() share: the steps of the PTE walk,
+        with the folio taken by its head."""
         start = k.huge_start(mm.vma_at[va], va)
-        entry = mm.pud[start]
+        entry = table[start]
         if not k.pte_access_permitted(entry, flags) or entry.special:
             return None
         if not k.try_grab_folio_fast(entry.page, flags):
             return None
-        if mm.pud[start] != entry:
+        if table[start] != entry:
             k.gup_put_folio(entry.page, flags)
             return None
         if not k.gup_fast_folio_allowed(entry.page, flags):
@@ -200,11 +195,11 @@ class Gup(Pmem):
             return k.follow_page_pte(mm.pmd, mm, k.huge_start(vma, va), va, flags)
         return k.follow_page_pte(mm.pud, mm, k.huge_start(vma, va), va, flags)
 
-    def follow_page_pte(k, table: object, mm: Mm, at: int, va: int, flags: int) -> Page | None:
+    def follow_page_pte(k, table: Any, mm: Mm, at: int, va: int, flags: int) -> Page | None:
         """The walk at one level: `at` is the index of the entry that maps `va` (mm/gup.c)."""
         page: Page | None = None
         spin_lock(mm.ptl)
-        entry = table[at]  # type: ignore[index]
+        entry = table[at]
         if k.pte_access_permitted(entry, flags):
             page = k.subpage(mm.vma_at[va], va)
             if not k.try_grab_folio(entry.page, flags):

@@ -297,9 +297,13 @@ class Pgtable(Memremap):
     def unmap_mapping_range(k, mapping: AddressSpace) -> None:
         """Clear the entries of every VMA that the mapping knows (mm/memory.c)."""
         down_read(mapping.i_mmap_rwsem)
+        k.unmap_mapping_range_tree(mapping)
+        up_read(mapping.i_mmap_rwsem)
+
+    def unmap_mapping_range_tree(k, mapping: AddressSpace) -> None:
+        """VMA by VMA, each with an mmu_gather of its own (mm/memory.c)."""
         for vma in mapping.vmas:
             if vma.in_i_mmap:
                 k.tlb_gather_mmu(vma.mm)
                 k.zap_vma(vma)
                 k.tlb_finish_mmu(vma.mm)
-        up_read(mapping.i_mmap_rwsem)
