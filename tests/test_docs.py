@@ -3,13 +3,13 @@
 A fenced block that begins with ``$ zonedev `` is run, and what it prints has to be what the
 block shows, to the letter; a line ``# exits N`` after the output gives the exit code, which is 0
 without one.  ``> FILE`` keeps the output for a later command of the same page, ``| grep WORD``
-shows the lines with that word.  After ``(Pdb)`` stands what is typed.  A block that begins with
-``>>> `` is a doctest.  A ``python`` block whose first line is ``# FILE.py`` makes that file, for
-the commands of its page; where the repository has a file of that name the block is a passage of
-it.  Between ``<!-- verdicts NAME -->`` or ``<!-- seeds -->`` and ``<!-- end -->`` stands a table
-that is made from the code.
+shows the lines with that word.  After ``(Pdb)`` stands what is typed.  The blocks of a page that
+begin with ``>>> `` are one doctest.  A ``python`` block whose first line is ``# FILE.py`` makes
+that file, for the commands of its page; where the repository has a file of that name the block is
+a passage of it.  Between ``<!-- verdicts NAME -->`` or ``<!-- seeds -->`` and ``<!-- end -->``
+stands a table that is made from the code.
 
-    PYTHONPATH=src python tests/test_docs.py       writes the output of every command into the pages
+    .venv/bin/python tests/test_docs.py       writes the output of every command into the pages
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 
@@ -67,6 +68,7 @@ class Page:
     def __init__(self, directory: str) -> None:
         self.directory = Path(directory)
         self.made: set[str] = set()
+        self.names: dict[str, Any] = {}
         for name in ("examples", "tests"):
             (self.directory / name).mkdir()
             for file in (ROOT / name).glob("*.py"):
@@ -101,7 +103,8 @@ class Page:
         else:
             out, code = anywhere(words)
         if wanted:
-            out, code = "".join(s for s in out.splitlines(keepends=True) if wanted in s), 0
+            (word,) = shlex.split(wanted)
+            out, code = "".join(s for s in out.splitlines(keepends=True) if word in s), 0
         if target:
             (self.directory / target).write_text(out)
             self.made.add(target)
@@ -114,7 +117,10 @@ class Page:
         return f"{line}\n{out}" + (f"{EXITS}{code}\n" if code else "")
 
 
-def blocks(text: str, page: Page, doc: Callable[[str], None]) -> str:
+Doc = Callable[[str, dict[str, Any]], None]
+
+
+def blocks(text: str, page: Page, doc: Doc) -> str:
     """The text of a page with every block run and filled in."""
 
     def fill(found: re.Match[str]) -> str:
@@ -122,7 +128,7 @@ def blocks(text: str, page: Page, doc: Callable[[str], None]) -> str:
         if body.startswith(COMMAND):
             body = page.session(body)
         elif body.startswith(">>> "):
-            doc(body)
+            doc(body, page.names)
         elif language == "python":
             page.python(body)
         return f"```{language}\n{body}```"
@@ -156,14 +162,16 @@ def table(found: re.Match[str]) -> str:
     return f"<!-- {f'{kind} {name}'.strip()} -->\n{body}<!-- end -->"
 
 
-def doctested(body: str) -> None:
-    """Run a block of Python prompts."""
-    test = doctest.DocTestParser().get_doctest(body, {}, "block", None, 0)
+def doctested(body: str, names: dict[str, Any]) -> None:
+    """Run a block of Python prompts, with the names of the blocks before it."""
+    test = doctest.DocTestParser().get_doctest(body, names, "block", None, 0)
     report: list[str] = []
-    assert doctest.DocTestRunner(verbose=False).run(test, out=report.append).failed == 0, "".join(report)
+    done = doctest.DocTestRunner(verbose=False).run(test, out=report.append, clear_globs=False)
+    assert done.failed == 0, "".join(report)
+    names.update(test.globs)
 
 
-def filled(path: Path, doc: Callable[[str], None]) -> str:
+def filled(path: Path, doc: Doc) -> str:
     with TemporaryDirectory() as directory:
         return blocks(TABLE.sub(table, path.read_text()), Page(directory), doc)
 
@@ -199,9 +207,20 @@ def test_every_scenario_rule_and_design_is_described() -> None:
         assert [name for name in names if f"## {name}\n" not in text] == []
 
 
+def test_every_override_is_described() -> None:
+    from zonedev.designs import DESIGNS
+
+    text = (ROOT / "docs" / "designs.md").read_text()
+    for name, design in DESIGNS.items():
+        section = text.split(f"## {name}\n", 1)[1].split("\n## ")[0]
+        if "| override |" in section:
+            own = set(vars(design)) - {"name", "title", "release"}
+            assert [n for n in sorted(own) if not n.startswith("__") and f"`{n}`" not in section] == []
+
+
 if __name__ == "__main__":
     for page in [Path(name).resolve() for name in sys.argv[1:]] or PAGES:
-        new = filled(page, lambda _: None)
+        new = filled(page, lambda body, names: None)
         if new != page.read_text():
             page.write_text(new)
             print(f"{page.relative_to(ROOT)} changed")

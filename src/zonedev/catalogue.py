@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib.util
+import sys
 import traceback
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -123,6 +124,7 @@ def load_module(file: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(f"zonedev_user_{file.stem}", file)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where dataclasses look up the names in their annotations
     try:
         spec.loader.exec_module(module)
     except SyntaxError as error:

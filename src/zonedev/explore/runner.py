@@ -15,7 +15,7 @@ from zonedev.lang.transition import TransitionSystem
 
 #: Where the automatic choice moves on from CPython to compiled code: CPython takes about as
 #: long to come here as the steps of a scenario take to compile.
-SMALL = 60_000
+SMALL = 120_000
 
 
 class Engine(Protocol):
