@@ -292,7 +292,7 @@ def goldens(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 def test_matrix(capsys: pytest.CaptureFixture[str], goldens: Path) -> None:
     code, out, _ = inside(capsys, "matrix", "toy-unbind-vs-pin", "toy-locks")
     assert code == 0
-    assert "toy-unbind-vs-pin life ok" in out
+    assert "toy-unbind-vs-pin life  ok" in out
     assert "4 checks, all as expected" in out
 
 
