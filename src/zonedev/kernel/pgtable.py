@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
+from itertools import permutations
 from typing import Any
 
 from zonedev.kernel.memremap import Memremap
@@ -40,7 +41,7 @@ from zonedev.lang.records import (
     private,
     ref,
 )
-from zonedev.lang.runtime import at_setup, atomic, current, when
+from zonedev.lang.runtime import at_setup, atomic, choose, current, when
 
 
 class Pte(Packed):
@@ -110,6 +111,14 @@ class VmaTree:
         return self._vmas[bisect_right(self._starts, va) - 1]
 
 
+@at_setup
+def flush_orders(me: Task, mm: Mm) -> Sequence[Sequence[Task]]:
+    """The orders in which the CPUs of an mm can be reached by a flush that `me` begins."""
+    own = [cpu for cpu in mm.tasks if cpu is me]
+    others = [cpu for cpu in mm.tasks if cpu is not me]
+    return [(*own, *order) for order in permutations(others)]
+
+
 class AddressSpace(Record):
     """struct address_space: the VMAs that map a device or file (include/linux/fs.h)."""
 
@@ -160,25 +169,31 @@ class Pgtable(Memremap):
     # --- TLB -------------------------------------------------------------------------------------
 
     def flush_tlb_mm(k, mm: Mm) -> None:
-        """flush_tlb_mm_range() of everything (arch/x86/mm/tlb.c).
-
-        With IPIs the CPUs are interrupted in their order, where real ones answer in
-        any; with one other CPU in the mm there is no difference."""
-        if k.TLB_FLUSH_BY_IPI:
-            for cpu in mm.tasks:
-                k.flush_tlb_func(cpu)
-        else:
-            with atomic("INVLPGB and TLBSYNC: no CPU has the entries when the instruction ends"):
+        """flush_tlb_mm_range() of everything: here first, then the other CPUs of the mm in
+        whatever order they come to it (arch/x86/mm/tlb.c)."""
+        orders = flush_orders(current(), mm)
+        if len(orders) == 1 and not k.TLB_FLUSH_BY_IPI:
+            with atomic("INVLPGB and TLBSYNC: only one CPU could use its entries meanwhile"):
                 for cpu in mm.tasks:
-                    for va in indices(cpu, "tlb", 0, len(cpu.tlb), 1):
-                        cpu.tlb[va] = NONE
+                    k.invalidate(cpu)
+            return
+        chosen = choose(len(orders)) if len(orders) > 1 else 0
+        for number in range(len(orders)):
+            if chosen == number:
+                for cpu in orders[number]:
+                    k.flush_tlb_func(cpu)
 
     def flush_tlb_func(k, cpu: Task) -> None:
-        """The handler of the flush IPI, on the CPU that it interrupts (arch/x86/mm/tlb.c)."""
-        with atomic("the handler runs between two instructions of that CPU, interrupts being on"):
-            when(lambda: not cpu.irqs_off)
-            for va in indices(cpu, "tlb", 0, len(cpu.tlb), 1):
-                cpu.tlb[va] = NONE
+        """One CPU's part: the handler of the flush IPI, on the CPU that it interrupts, or
+        INVLPGB reaching it (arch/x86/mm/tlb.c)."""
+        with atomic("a handler runs between two instructions of that CPU, interrupts being on"):
+            when(lambda: not (k.TLB_FLUSH_BY_IPI and cpu.irqs_off))
+            k.invalidate(cpu)
+
+    def invalidate(k, cpu: Task) -> None:
+        """No entry is left in a CPU's TLB."""
+        for va in indices(cpu, "tlb", 0, len(cpu.tlb), 1):
+            cpu.tlb[va] = NONE
 
     # --- mmu_gather ----------------------------------------------------------------------------
 
