@@ -175,7 +175,7 @@ class Pgtable(Memremap):
         if len(orders) == 1 and not k.TLB_FLUSH_BY_IPI:
             with atomic("INVLPGB and TLBSYNC: only one CPU could use its entries meanwhile"):
                 for cpu in mm.tasks:
-                    k.invalidate(cpu)
+                    k.flush_tlb_local(cpu)
             return
         chosen = choose(len(orders)) if len(orders) > 1 else 0
         for number in range(len(orders)):
@@ -188,10 +188,10 @@ class Pgtable(Memremap):
         INVLPGB reaching it (arch/x86/mm/tlb.c)."""
         with atomic("a handler runs between two instructions of that CPU, interrupts being on"):
             when(lambda: not (k.TLB_FLUSH_BY_IPI and cpu.irqs_off))
-            k.invalidate(cpu)
+            k.flush_tlb_local(cpu)
 
-    def invalidate(k, cpu: Task) -> None:
-        """No entry is left in a CPU's TLB."""
+    def flush_tlb_local(k, cpu: Task) -> None:
+        """No entry is left in the TLB of `cpu` (arch/x86/mm/tlb.c)."""
         for va in indices(cpu, "tlb", 0, len(cpu.tlb), 1):
             cpu.tlb[va] = NONE
 
