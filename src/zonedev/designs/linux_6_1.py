@@ -90,7 +90,7 @@ class Linux61(Linux615):
         until v9 15/20, 16/20 and 20/20."""
         entry = table[at]
         if not entry.present:
-            table[at] = Pte(present=True, write=True, devmap=True, page=page)
+            table[at] = Pte(present=True, write=True, dirty=write, devmap=True, page=page)
         elif write:
             table[at] = replace(entry, write=True, dirty=True)
 

@@ -149,11 +149,13 @@ class DeviceDax(Pgtable):
 
     def insert_page_into_pte_locked(k, table: Any, at: int, page: Page, write: bool) -> None:
         """The entry is set last, after its reference and its rmap (mm/memory.c; for huge
-        entries insert_pmd() and insert_pud() in mm/huge_memory.c, in the same order)."""
+        entries insert_pmd() and insert_pud() in mm/huge_memory.c, in the same order, which
+        also make an entry dirty that they find)."""
         entry = table[at]
         if entry.present:
             if write:
-                table[at] = replace(entry, write=True, dirty=True)
+                dirty = entry.dirty or k.page_folio(page).large
+                table[at] = replace(entry, write=True, dirty=dirty)
             return
         k.folio_get(k.page_folio(page))
         k.folio_add_file_rmap(k.page_folio(page))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from zonedev.kernel.device_dax import DaxDevice
 from zonedev.kernel.gup import FOLL_GET, FOLL_LONGTERM, FOLL_PIN, FOLL_WRITE, Gup
 from zonedev.kernel.page import MemoryType, Page
@@ -137,25 +139,32 @@ class Kernel(Gup):
             return entry.page
 
     def translate(k, va: int, write: bool) -> Pte:
-        """The TLB's entry, or the page walk's, as a 4K entry; NONE for a fault."""
+        """The TLB's entry, or the page walk's, as a 4K entry; NONE for a fault.  A store
+        through an entry that is not dirty walks again, to set the bit where it belongs."""
         entry = current().tlb[va]
-        if not entry.present or (write and not entry.write):
-            entry = k.page_walk(va)
-            if not entry.present or (write and not entry.write):
-                entry = NONE
-            else:
-                current().tlb[va] = entry
+        if not entry.present or (write and not (entry.write and entry.dirty)):
+            entry = k.page_walk(va, write)
+            current().tlb[va] = entry
         return entry
 
-    def page_walk(k, va: int) -> Pte:
+    def page_walk(k, va: int, write: bool) -> Pte:
         """The walk of the hardware at the level at which the VMA's device maps."""
         mm = current().mm
         vma = mm.vma_at[va]
         if vma.dax.size == "pte":
-            return mm.pte[va]
-        start = k.huge_start(vma, va)
-        huge = mm.pmd[start] if vma.dax.size == "pmd" else mm.pud[start]
-        return replace(huge, page=k.subpage(vma, va)) if huge.present else NONE
+            return k.walk_entry(mm.pte, va, vma.dax.pages[va - vma.start], write)
+        table = mm.pmd if vma.dax.size == "pmd" else mm.pud
+        return k.walk_entry(table, k.huge_start(vma, va), k.subpage(vma, va), write)
+
+    def walk_entry(k, table: Any, at: int, page: Page, write: bool) -> Pte:
+        """The entry at `at`, which maps `page`; a store makes it dirty."""
+        entry = table[at]
+        if not entry.present or (write and not entry.write):
+            return NONE
+        if write and not entry.dirty:
+            entry = replace(entry, dirty=True)
+            table[at] = entry
+        return replace(entry, page=page)
 
     def do_user_addr_fault(k, va: int, write: bool) -> bool:
         """A page fault; false for a signal (arch/x86/mm/fault.c).  mmap_lock stands for
