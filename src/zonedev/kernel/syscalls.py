@@ -152,19 +152,19 @@ class Kernel(Gup):
         mm = current().mm
         vma = mm.vma_at[va]
         if vma.dax.size == "pte":
-            return k.walk_entry(mm.pte, va, vma.dax.pages[va - vma.start], write)
+            return k.walk_entry(mm.pte, va, vma, va, write)
         table = mm.pmd if vma.dax.size == "pmd" else mm.pud
-        return k.walk_entry(table, k.huge_start(vma, va), k.subpage(vma, va), write)
+        return k.walk_entry(table, k.huge_start(vma, va), vma, va, write)
 
-    def walk_entry(k, table: Any, at: int, page: Page, write: bool) -> Pte:
-        """The entry at `at`, which maps `page`; a store makes it dirty."""
+    def walk_entry(k, table: Any, at: int, vma: Vma, va: int, write: bool) -> Pte:
+        """The entry at `at`, which maps `va`; a store makes it dirty."""
         entry = table[at]
         if not entry.present or (write and not entry.write):
             return NONE
         if write and not entry.dirty:
             entry = replace(entry, dirty=True)
             table[at] = entry
-        return replace(entry, page=page)
+        return replace(entry, page=k.subpage(vma, va))
 
     def do_user_addr_fault(k, va: int, write: bool) -> bool:
         """A page fault; false for a signal (arch/x86/mm/fault.c).  mmap_lock stands for
