@@ -185,7 +185,7 @@ class Linux412(Linux510):
         k.blk_freeze_queue_start(pmem)
         k.release_pages(pmem.pgmap)
         k.blk_cleanup_queue(pmem)
-        k.release_pmem_region(pmem)
+        k.release_mem_region(pmem)
         k.free_pagemap(pmem.pgmap)
 
     def blk_freeze_queue_start(k, pmem: PmemDevice) -> None:

@@ -79,5 +79,5 @@ class Linux45(Linux412):
         k.blk_freeze_queue_start(pmem)
         k.blk_cleanup_queue(pmem)
         k.release_pages(pmem.pgmap)
-        k.release_pmem_region(pmem)
+        k.release_mem_region(pmem)
         k.free_pagemap(pmem.pgmap)

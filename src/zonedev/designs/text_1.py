@@ -10,7 +10,7 @@ from zonedev.kernel.page import DevPagemap, Page
 from zonedev.kernel.pgtable import Mm
 from zonedev.kernel.pmem import PmemDevice
 from zonedev.lang.primitives import atomic_inc_not_zero, wait_for_completion
-from zonedev.lang.runtime import atomic, free
+from zonedev.lang.runtime import free
 
 
 class Linux412WaitFirst(Linux412):
@@ -37,7 +37,7 @@ class Linux412WaitFirst(Linux412):
         k.blk_freeze_queue_start(pmem)
         k.blk_cleanup_queue(pmem)
         k.release_pages(pmem.pgmap)
-        k.release_pmem_region(pmem)
+        k.release_mem_region(pmem)
         k.free_pagemap(pmem.pgmap)
 
 
@@ -67,16 +67,15 @@ class Linux412Fixed(Linux412):
 
     def free_pagemap(k, pgmap: DevPagemap) -> None:
         """Both are the driver's data (drivers/dax/pmem.c, drivers/nvdimm/pmem.c)."""
-        with atomic("devres frees them one after the other, with nothing in between"):
-            free(pgmap)
-            free(pgmap.ref)
+        free(pgmap)
+        free(pgmap.ref)
 
     def unbind_pmem(k, pmem: PmemDevice) -> None:
         """pmem's cleanup is blk_cleanup_queue() (drivers/nvdimm/pmem.c)."""
         k.pmem_release_disk(pmem)
         k.blk_freeze_queue_start(pmem)
         k.release_after_wait(pmem.pgmap)
-        k.release_pmem_region(pmem)
+        k.release_mem_region(pmem)
         k.free_pagemap(pmem.pgmap)
 
 

@@ -181,12 +181,12 @@ class DeviceDax(Pgtable):
         k.kill_dax(dax)
         k.unmap_mapping_range(dax.mapping)
 
-    def kill_dax(k, dax: DaxDevice) -> None:
+    def kill_dax(k, dax: Any) -> None:
         """Wait until every fault that saw the device alive is over (drivers/dax/super.c)."""
         dax.alive = False
         synchronize_srcu(k.dax.srcu)
 
-    def release_mem_region(k, dax: DaxDevice) -> None:
+    def release_mem_region(k, dax: Any) -> None:
         """The memory is nobody's from here on (kernel/resource.c)."""
         for page in dax.pages:
             page.frame.owner = 0

@@ -6,7 +6,7 @@ from typing import Any
 
 from zonedev.kernel.device_dax import DeviceDax
 from zonedev.kernel.page import MemoryType, Page
-from zonedev.lang.primitives import atomic_read, synchronize_srcu, wait_event
+from zonedev.lang.primitives import atomic_read, wait_event
 from zonedev.lang.records import Record, const, flag
 from zonedev.lang.runtime import current
 
@@ -43,18 +43,12 @@ class Pmem(DeviceDax):
         with del_gendisk(), which touches no page (drivers/nvdimm/pmem.c)."""
         k.pmem_release_disk(pmem)
         k.devm_memremap_pages_release(pmem.pgmap)
-        k.release_pmem_region(pmem)
+        k.release_mem_region(pmem)
         k.free_pagemap(pmem.pgmap)
 
     def pmem_release_disk(k, pmem: PmemDevice) -> None:
         """kill_dax() of the device (drivers/nvdimm/pmem.c, drivers/dax/super.c)."""
-        pmem.alive = False
-        synchronize_srcu(k.dax.srcu)
-
-    def release_pmem_region(k, pmem: PmemDevice) -> None:
-        """The memory is nobody's from here on (kernel/resource.c)."""
-        for page in pmem.pages:
-            page.frame.owner = 0
+        k.kill_dax(pmem)
 
     def wait_page_idle(k, page: Page) -> None:
         """What the last iput() of a file does before its blocks are freed: wait until

@@ -255,8 +255,8 @@ class Kernel(Gup):
         """exit_mmap(): zap all, unlink all, flush and put once (mm/mmap.c).  A pin that
         the task's I/O holds goes on."""
         mm = current().mm
-        k.tlb_gather_mmu(mm)
         down_read(mm.mmap_lock)
+        k.tlb_gather_mmu(mm)
         for start in mm.starts:
             if mm.vma_at[start].linked:
                 k.zap_vma(mm.vma_at[start])
