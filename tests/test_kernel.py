@@ -39,3 +39,16 @@ def test_a_flush_reaches_cpus_in_every_order(design: type[Linux72]) -> None:
     assert left == {(True, True), (True, False), (False, True), (False, False)}
     native: Any = NativeEngine(ts, 1).explore()
     assert (native.states, native.transitions) == (found.states, found.transitions)
+
+
+def test_two_devices_are_unbound_side_by_side() -> None:
+    system = System(Linux72)
+    with system.running_as(None):
+        devices = [system.k.device_dax(pages=1) for _ in range(2)]
+    for number, dax in enumerate(devices):
+        system.run(f"unbind{number}", system.k.unbind, dax)
+    system.seal()
+    assert len({id(p.task) for p in system.programs}) == len(system.programs) == 4
+    found = NativeEngine(lower(system), 2).explore()
+    assert found.ending is None and found.stopped is None
+    assert found.ends > 0

@@ -59,8 +59,9 @@ class Memremap(PageOps):
     COMPOUND_DEVMAP = True
 
     def actors(self) -> Iterator[tuple[str, Callable[..., Any], tuple[Any, ...]]]:
-        for pgmap in self.system.records.get("DevPagemap", []):
-            yield "rcu_softirq", self.percpu_ref_switch_to_atomic_rcu, (pgmap.ref,)  # type: ignore[attr-defined]
+        for pgmap in self.system.instances(DevPagemap):
+            name = f"rcu_softirq{pgmap._index or ''}"  # one each: their grace periods overlap
+            yield name, self.percpu_ref_switch_to_atomic_rcu, (pgmap._values["ref"],)
 
     # --- creation, at set-up -----------------------------------------------------------------
 
