@@ -8,10 +8,12 @@ from typing import Any
 from zonedev.designs.linux_6_1 import Linux61
 from zonedev.designs.linux_7_2 import Linux72
 from zonedev.designs.text_1 import Linux412WaitFirst
+from zonedev.kernel.dax import DaxEntry, Inode
 from zonedev.kernel.device_dax import DaxDevice
 from zonedev.kernel.page import DevPagemap, MemoryType, Page
 from zonedev.kernel.pgtable import Mm, Vma
-from zonedev.lang.primitives import spin_lock, spin_unlock, wait_for_completion
+from zonedev.lang.primitives import atomic_inc, spin_lock, spin_unlock, wait_for_completion
+from zonedev.lang.records import replace
 
 
 class NoWait(Linux72):
@@ -110,7 +112,7 @@ class IdleAtZero(Linux72):
     def vmf_insert_page_mkwrite(k, vma: Vma, va: int, page: Page, write: bool) -> bool:
         """No validate_page_before_insert()."""
         spin_lock(vma.mm.ptl)
-        k.insert_page_into_pte_locked(vma.mm.pte, va, page, write)
+        k.insert_page_into_pte_locked(vma, vma.mm.pte, va, page, write)
         spin_unlock(vma.mm.ptl)
         return True
 
@@ -123,6 +125,44 @@ class NoFlush(Linux72):
 
     def tlb_flush_mmu_tlbonly(k, mm: Mm) -> None:
         """No flush."""
+
+
+class FileFaultForgetsPut(Linux72):
+    """A fault on a file keeps the reference that it maps the page with."""
+
+    def dax_fault_iter(k, vma: Vma, at: int, entry: DaxEntry, write: bool) -> bool:
+        """No folio_put()."""
+        entry = k.dax_insert_entry(vma.vm_file, at - vma.start, entry)
+        atomic_inc(entry.page._refcount)
+        return k.dax_insert_mapping(vma, at, entry.page, write)
+
+
+class FileFaultTakesNone(Linux72):
+    """A fault on a file takes no reference: what it inserts is a page that nobody holds."""
+
+    def dax_fault_iter(k, vma: Vma, at: int, entry: DaxEntry, write: bool) -> bool:
+        """No folio_ref_inc(), no folio_put()."""
+        entry = k.dax_insert_entry(vma.vm_file, at - vma.start, entry)
+        return k.dax_insert_mapping(vma, at, entry.page, write)
+
+
+class EntryUnlockForgetsWake(Linux72):
+    """Nobody is woken who waits for the entry of a file."""
+
+    def dax_unlock_entry(k, inode: Inode, index: int) -> None:
+        """No dax_wake_entry()."""
+        spin_lock(inode.xa_lock)
+        entry = inode.i_pages[index]
+        inode.i_pages[index] = replace(entry, locked=False)
+        spin_unlock(inode.xa_lock)
+
+
+class EntryNotWaitedFor(Linux72):
+    """A fault on a file does not wait for the one that has the entry locked."""
+
+    def get_next_unlocked_entry(k, inode: Inode, index: int) -> DaxEntry:
+        """Returns the entry as it is."""
+        return inode.i_pages[index]
 
 
 @dataclass(frozen=True)
@@ -151,4 +191,6 @@ MORE: list[tuple[str, Seed]] = [
     ("kernel-asserts", Seed(ZapPutsTwice, "devdax-fork-exit")),
     ("data-integrity", Seed(NoRecheck61, "devdax-gup-fast-vs-munmap")),
     ("unbind-drained", Seed(NoUnmap, "devdax-fault-vs-unbind")),
+    ("refcount-exact", Seed(FileFaultForgetsPut, "fsdax-refcounts")),
+    ("kernel-asserts", Seed(FileFaultTakesNone, "fsdax-refcounts-pmd")),
 ]

@@ -23,8 +23,8 @@ PAIRS = [(s, d) for s, scenario in SCENARIOS.items() for d in scenario.expected]
 SIZES = [
     (s, d, z)
     for s, d in PAIRS
-    for z in ("pmd", "pud")
     if "size" in SCENARIOS[s].scope and not s.endswith(("-pmd", "-pud")) and s != "devdax-pinners-vs-unbind"
+    for z in SCENARIOS[s].scope["size"].choices[1:]
 ]
 
 
@@ -73,6 +73,7 @@ def test_the_contract_names() -> None:
         "devdax-gup-fast-vs-munmap",
         "devdax-gup-fast-vs-unbind",
         "devdax-fork-exit",
+        "fsdax-refcounts",
         "pmem-unbind-order",
         "gup-fast-underflow",
         "free-reads-pagemap",

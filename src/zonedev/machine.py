@@ -31,7 +31,15 @@ from zonedev.lang.errors import RuleBroken, ZonedevError
 from zonedev.lang.records import Record
 from zonedev.lang.runtime import Runtime
 from zonedev.lang.system import Specification, System
-from zonedev.memory import PAGE_SHIFT, PAGE_SIZE, Memory, device_shape, with_flags, with_page_numbers
+from zonedev.memory import (
+    PAGE_SHIFT,
+    PAGE_SIZE,
+    Memory,
+    device_shape,
+    pages_of,
+    with_flags,
+    with_page_numbers,
+)
 
 #: Steps after which a call that neither returns nor blocks is given up.
 MAX_STEPS = 100_000
@@ -95,10 +103,10 @@ class TaskByHand:
 
         return call
 
-    def mmap(self, device: Any) -> int:
-        """Map a device; the address, in bytes."""
+    def mmap(self, file: Any) -> int:
+        """Map a device or a file; the address, in bytes."""
         machine = self._machine
-        start: int = machine._call(self.task, "mmap", machine._method("mmap"), [device], {})
+        start: int = machine._call(self.task, "mmap", machine._method("mmap"), [file], {})
         return start << PAGE_SHIFT
 
     def write(self, va: int, data: bytes) -> Any:
@@ -175,6 +183,15 @@ class Machine:
     def device_dax(self, size: str | int = "4KiB", align: str | int = "4KiB") -> Any:
         """A device-dax device of `size` bytes, which maps with pages of `align`."""
         return self.__getattr__("device_dax")(**device_shape(size, align))
+
+    def pmem_device(self, size: str | int = "4KiB", align: str | int = "4KiB") -> Any:
+        """A pmem device of `size` bytes, whose files map with pages of `align`: 4KiB or 2MiB."""
+        return self.__getattr__("pmem_device")(**device_shape(size, align, ("pte", "pmd")))
+
+    def dax_file(self, pmem: Any, size: str | int = 0) -> Any:
+        """A file of `size` bytes at the beginning of a pmem device; as large as it, where no
+        size is given."""
+        return self.__getattr__("dax_file")(pmem, pages_of(size))
 
     def task(self, name: str) -> TaskByHand:
         """The task called `name`, created on first use."""
@@ -315,11 +332,11 @@ class Machine:
 
 
 def mapped_page(task: Any, address: int) -> Record | None:
-    """The page of the device that a task has mapped at a byte address, touched or not."""
+    """The page of the device or file that a task has mapped at a byte address, touched or not."""
     mm = task._values.get("mm")
     va = address >> PAGE_SHIFT
     if mm is None or not 0 <= va < len(mm.vma_at):
         return None
     vma = mm.vma_at[va]
-    page: Record = vma.dax.pages[va - vma.start]
+    page: Record = vma.vm_file.pages[va - vma.start]
     return page

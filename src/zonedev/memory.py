@@ -29,11 +29,23 @@ def size_of(text: str | int) -> int:
     return int(match[1]) * UNITS[match[2]]
 
 
-def device_shape(size: str | int, align: str | int) -> dict[str, Any]:
-    """The arguments of the kernel's device_dax() for a device of `size` bytes aligned to `align`."""
+def pages_of(size: str | int) -> int:
+    """The pages of `size` bytes."""
+    total = size_of(size)
+    if total % PAGE_SIZE:
+        raise ZonedevError(f"size {size!r}: a multiple of 4KiB")
+    return total >> PAGE_SHIFT
+
+
+def device_shape(
+    size: str | int, align: str | int, levels: tuple[str, ...] = tuple(LEVELS.values())
+) -> dict[str, Any]:
+    """The arguments of the kernel's device_dax() and pmem_device() for a device of `size` bytes
+    that maps at one of `levels`, with pages of `align`."""
     total, each = size_of(size), size_of(align)
-    if each not in LEVELS:
-        raise ZonedevError(f"align {align!r}: a device maps with 4KiB, 2MiB or 1GiB")
+    if LEVELS.get(each) not in levels:
+        sizes = "4KiB, 2MiB or 1GiB" if "pud" in levels else "4KiB or 2MiB"
+        raise ZonedevError(f"align {align!r}: a device maps with {sizes}")
     if total == 0 or total % each:
         raise ZonedevError(f"size {size!r}: a multiple of the alignment {align!r}")
     return {

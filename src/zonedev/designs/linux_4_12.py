@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from zonedev.designs.linux_5_10 import Linux510
+from zonedev.kernel.dax import Inode
 from zonedev.kernel.page import DevPagemap, Page
-from zonedev.kernel.pgtable import Mm, Task, Vma, indices
+from zonedev.kernel.pgtable import Mm, Pte, Task, Vma, indices
 from zonedev.kernel.pmem import PmemDevice
 from zonedev.lang.primitives import (
     BUG_ON,
@@ -14,14 +15,13 @@ from zonedev.lang.primitives import (
     atomic_dec_and_test,
     atomic_inc,
     atomic_read,
-    down_read,
     down_write,
     spin_lock,
     spin_unlock,
-    up_read,
     up_write,
     wait_for_completion,
 )
+from zonedev.lang.records import replace
 from zonedev.lang.runtime import current, free
 
 
@@ -83,18 +83,19 @@ class Linux412(Linux510):
         k.put_dev_pagemap(pgmap)
         return page
 
-    def gup_longterm_locked(k, va: int, flags: int) -> Page | None:
+    def get_user_pages_locked(k, vma: Vma, va: int, flags: int) -> Page | None:
         """__get_user_pages() (mm/gup.c); the pagemap is held inside the walk only."""
-        mm = current().mm
-        vma = mm.vma_at[va]
         page: Page | None = None
-        down_read(mm.mmap_lock)
         while vma.linked:
             page = k.follow_page_mask(vma, va, flags)
             if page is not None or not k.faultin_page(vma, va, flags):
                 break
-        up_read(mm.mmap_lock)
         return page
+
+    def check_dax_vmas(k, vma: Vma, flags: int) -> bool:
+        """Files may be pinned for long, until 2bb6d2837083 "mm: introduce
+        get_user_pages_longterm" (v4.15)."""
+        return False
 
     def follow_page_pte(k, table: Any, mm: Mm, at: int, va: int, flags: int) -> Page | None:
         """follow_page_pte(), follow_devmap_pmd(), follow_devmap_pud(): under the lock
@@ -120,7 +121,7 @@ class Linux412(Linux510):
         up_write(mm.mmap_lock)
 
     def fork(k, child: Task) -> None:
-        """Copies the page tables, since device-dax sets VM_MIXEDMAP until e1fb4a086495
+        """Copies the page tables, since DAX mappings have VM_MIXEDMAP until e1fb4a086495
         "dax: remove VM_MIXEDMAP for fsdax and device dax" (v4.19); takes no reference."""
         mm = current().mm
         down_write(mm.mmap_lock)
@@ -134,7 +135,7 @@ class Linux412(Linux510):
     def copy_page_range(k, src: Vma, dst: Vma) -> None:
         """The entries of a devmap VMA, as they are (mm/memory.c, copy_one_pte).  Huge
         file entries are not copied: the child faults (mm/huge_memory.c, copy_huge_pmd)."""
-        if src.dax.size == "pte":
+        if src.vm_file.size == "pte":
             spin_lock(dst.mm.ptl)
             for va in indices(src.mm, "pte", src.start, src.nr, 1):
                 pte = src.mm.pte[va]
@@ -142,6 +143,34 @@ class Linux412(Linux510):
             spin_unlock(dst.mm.ptl)
 
     # --- fault -----------------------------------------------------------------------------------
+
+    def dax_associate_entry(k, inode: Inode, index: int) -> None:
+        """Files set no page->mapping until d2c997c0f145 "fs, dax: use page->mapping to warn if
+        truncate collides with a busy page" (v4.17)."""
+
+    def dax_iomap_fault(k, vma: Vma, va: int, write: bool) -> bool:
+        """A PTE that is there is made writable by pfn_mkwrite() (mm/memory.c, wp_pfn_shared)."""
+        if vma.vm_file.size == "pte":
+            pte = vma.mm.pte[va]
+            if pte.present:
+                if write and not pte.write:
+                    k.dax_pfn_mkwrite(vma, va, pte)
+                return True
+        return super().dax_iomap_fault(vma, va, write)
+
+    def dax_pfn_mkwrite(k, vma: Vma, va: int, orig_pte: Pte) -> None:
+        """finish_mkwrite_fault() with the entry locked (fs/dax.c, mm/memory.c)."""
+        k.grab_mapping_entry(vma.vm_file, va - vma.start)
+        spin_lock(vma.mm.ptl)
+        if vma.mm.pte[va] == orig_pte:
+            vma.mm.pte[va] = replace(orig_pte, write=True, dirty=True)
+        spin_unlock(vma.mm.ptl)
+        k.dax_unlock_entry(vma.vm_file, va - vma.start)
+
+    def vmf_insert_page_mkwrite(k, vma: Vma, va: int, page: Page, write: bool) -> bool:
+        """vm_insert_mixed(): a file's PTE is read-only at first, also after a write fault,
+        until b2770da64254 "mm: add vm_insert_mixed_mkwrite()" (v4.14)."""
+        return super().vmf_insert_page_mkwrite(vma, va, page, write and not k.vma_is_fsdax(vma))
 
     def dax_set_mapping(k, vma: Vma, page: Page) -> None:
         """Device-dax sets no page->mapping until 2232c6382a45 "device-dax: Enable

@@ -53,7 +53,15 @@ class Linux45(Linux412):
 
     def dax_mmap_prepare(k, vma: Vma) -> bool:
         """dax_mmap() tests alive without a lock (drivers/dax/dax.c of v4.11)."""
-        return bool(vma.dax.alive)
+        return bool(vma.vm_file.alive)
+
+    def dax_iomap_direct_access(k, dax: PmemDevice) -> bool:
+        """dax_map_atomic(): inside of the queue, whose counter is the pagemap's ref (fs/dax.c
+        of v4.11), until v4.12 asks whether the device is alive."""
+        if not k.percpu_ref_tryget_live(dax.pgmap.ref):
+            return False
+        k.percpu_ref_put(dax.pgmap.ref)
+        return True
 
     def devm_memremap_pages_release(k, pgmap: DevPagemap) -> None:
         """dax_pmem's devm actions from the pagemap on: kill and wait, then remove

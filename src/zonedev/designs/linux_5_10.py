@@ -16,11 +16,14 @@ from zonedev.lang.primitives import (
     atomic_inc,
     atomic_read,
     atomic_sub,
+    down_read,
     down_write,
+    up_read,
     up_write,
     wait_for_completion,
     wake_up,
 )
+from zonedev.lang.runtime import current
 
 
 class Linux510(Linux61):
@@ -95,26 +98,26 @@ class Linux510(Linux61):
     def dev_dax_pte_fault(k, vma: Vma, va: int, write: bool) -> bool:
         """page->mapping is set after the PTE, until "device-dax: set mapping prior to
         vmf_insert_pfn{,_pmd,pud}()" (v5.17)."""
-        page = vma.dax.pages[va - vma.start]
+        page = vma.vm_file.pages[va - vma.start]
         done = k.vmf_insert_page_mkwrite(vma, va, page, write)
         k.dax_set_mapping(vma, page)
         return done
 
     def dev_dax_pmd_fault(k, vma: Vma, start: int, write: bool) -> bool:
         """As above, for each page of the entry (drivers/dax/device.c)."""
-        done = k.vmf_insert_folio_pmd(vma, start, vma.dax.pages[start - vma.start], write)
+        done = k.vmf_insert_folio_pmd(vma, start, vma.vm_file.pages[start - vma.start], write)
         k.dax_set_mappings(vma, start)
         return done
 
     def dev_dax_pud_fault(k, vma: Vma, start: int, write: bool) -> bool:
         """As above, for each page of the entry (drivers/dax/device.c)."""
-        done = k.vmf_insert_folio_pud(vma, start, vma.dax.pages[start - vma.start], write)
+        done = k.vmf_insert_folio_pud(vma, start, vma.vm_file.pages[start - vma.start], write)
         k.dax_set_mappings(vma, start)
         return done
 
     def dax_set_mappings(k, vma: Vma, start: int) -> None:
         """The loop at the end of dev_dax_huge_fault() (drivers/dax/device.c)."""
-        for va in range(start, start + vma.dax.per_folio):
+        for va in range(start, start + vma.vm_file.per_folio):
             k.dax_set_mapping(vma, k.subpage(vma, va))
 
     # --- GUP ---------------------------------------------------------------------------------------
@@ -128,6 +131,28 @@ class Linux510(Linux61):
         else:
             atomic_inc(page._refcount)
         return True
+
+    def gup_longterm_locked(k, va: int, flags: int) -> Page | None:
+        """__gup_longterm_locked(): a file's page is given back after it was pinned (mm/gup.c),
+        until 52650c8b466b "mm/gup: remove the vma allocation from gup_longterm_locked()"
+        (v5.11)."""
+        mm = current().mm
+        vma = mm.vma_at[va]
+        down_read(mm.mmap_lock)
+        page = k.get_user_pages_locked(vma, va, flags)
+        if page is not None and k.check_dax_vmas(vma, flags):
+            k.gup_put_folio(page, flags)
+            page = None
+        up_read(mm.mmap_lock)
+        return page
+
+    def check_vma_flags(k, vma: Vma, flags: int) -> bool:
+        """Files are not looked for before the walk (mm/gup.c)."""
+        return True
+
+    def check_dax_vmas(k, vma: Vma, flags: int) -> bool:
+        """No long-term pins of a file's pages (mm/gup.c)."""
+        return bool(flags & FOLL_LONGTERM) and k.vma_is_fsdax(vma)
 
     def gup_device_huge(k, table: Any, mm: Mm, va: int, flags: int) -> Page | None:
         """Where the grab fails the pagemap's reference is lost, until "mm: gup: fix

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from zonedev.designs.linux_6_15 import Linux615
+from zonedev.kernel.dax import DaxEntry, Inode
 from zonedev.kernel.gup import FOLL_LONGTERM
 from zonedev.kernel.page import DevPagemap, MemoryType, Page
 from zonedev.kernel.pgtable import NONE, Mm, Pte, Vma, indices
@@ -12,10 +13,8 @@ from zonedev.lang.primitives import (
     WARN_ON,
     atomic_sub_and_test,
     atomic_sub_return,
-    down_read,
     spin_lock,
     spin_unlock,
-    up_read,
     wake_up,
 )
 from zonedev.lang.records import replace
@@ -40,6 +39,10 @@ class Linux61(Linux615):
         """All types that device-dax and fsdax use idle at 1 until "fs/dax: Properly
         refcount fs dax pages" (v9 19/20)."""
         return 1
+
+    #: "mm: Allow compound zone device pages" and "fs/dax: Properly refcount fs dax pages" (v9
+    #: 11/20 and 19/20).
+    COMPOUND_FSDAX = False
 
     # --- put -----------------------------------------------------------------------------------
 
@@ -76,23 +79,27 @@ class Linux61(Linux615):
     # --- map and zap ------------------------------------------------------------------------------
 
     def vmf_insert_page_mkwrite(k, vma: Vma, va: int, page: Page, write: bool) -> bool:
-        """vmf_insert_mixed(): a devmap PTE without a reference; a present one stays as
-        it is (mm/memory.c), until v9 13/20 and 20/20."""
+        """vmf_insert_mixed(), which leaves a present PTE as it is and makes none dirty; for a
+        write to a file vmf_insert_mixed_mkwrite() (mm/memory.c), until v9 19/20 and 20/20."""
         spin_lock(vma.mm.ptl)
-        entry = vma.mm.pte[va]
-        if not entry.present:
-            vma.mm.pte[va] = Pte(present=True, write=True, devmap=True, page=page)
+        mkwrite = write and k.vma_is_fsdax(vma)
+        k.insert_page_into_pte_locked(vma, vma.mm.pte, va, page, mkwrite)
         spin_unlock(vma.mm.ptl)
         return True
 
-    def insert_page_into_pte_locked(k, table: Any, at: int, page: Page, write: bool) -> None:
-        """vmf_insert_pfn_pmd(), vmf_insert_pfn_pud(): no reference (mm/huge_memory.c),
-        until v9 15/20, 16/20 and 20/20."""
+    def insert_page_into_pte_locked(k, vma: Vma, table: Any, at: int, page: Page, write: bool) -> None:
+        """insert_pfn(), insert_pfn_pmd(), insert_pfn_pud(): no reference (mm/memory.c,
+        mm/huge_memory.c), until v9 13/20, 15/20, 16/20, 19/20 and 20/20."""
         entry = table[at]
         if not entry.present:
-            table[at] = Pte(present=True, write=True, dirty=write, devmap=True, page=page)
+            table[at] = k.mk_entry(vma, page, write)
         elif write:
             table[at] = replace(entry, write=True, dirty=True)
+
+    def mk_entry(k, vma: Vma, page: Page, write: bool) -> Pte:
+        """pte_mkdevmap(), pmd_mkdevmap(), pud_mkdevmap() (arch/x86/include/asm/pgtable.h)."""
+        writable = write or not k.vma_wants_writenotify(vma)
+        return Pte(present=True, write=writable, dirty=write, devmap=True, page=page)
 
     def zap_pte_range(k, vma: Vma) -> None:
         """vm_normal_page() is NULL for devmap: clear, and flush later; there is nothing
@@ -115,6 +122,23 @@ class Linux61(Linux615):
             table[at] = NONE
         if entry.present:
             current().gather_range = True
+
+    # --- fsdax -------------------------------------------------------------------------------------
+
+    def dax_associate_entry(k, inode: Inode, index: int) -> None:
+        """Page by page, also of a PMD (fs/dax.c), until "fs/dax: Properly refcount fs dax
+        pages" (v9 19/20)."""
+        for at in range(index, index + inode.per_folio):
+            page = inode.pages[at]
+            WARN_ON(page.mapping is not None, "dax_associate_entry() of a page that has a mapping")
+            page.mapping = inode.mapping
+
+    def dax_fault_iter(k, vma: Vma, at: int, entry: DaxEntry, write: bool) -> bool:
+        """Takes no reference (fs/dax.c), until v9 19/20."""
+        if not k.dax_iomap_direct_access(vma.vm_file.dax):
+            return False
+        entry = k.dax_insert_entry(vma.vm_file, at - vma.start, entry)
+        return k.dax_insert_mapping(vma, at, entry.page, write)
 
     # --- GUP ---------------------------------------------------------------------------------------
 
@@ -174,15 +198,14 @@ class Linux61(Linux615):
             return None
         return page
 
-    def gup_longterm_locked(k, va: int, flags: int) -> Page | None:
+    def get_user_pages_locked(k, vma: Vma, va: int, flags: int) -> Page | None:
         """__get_user_pages(): the pagemap that the walk took is put when it returns
         (mm/gup.c)."""
-        mm = current().mm
-        vma = mm.vma_at[va]
         page: Page | None = None
         pgmap: DevPagemap | None = None
-        down_read(mm.mmap_lock)
         while vma.linked:
+            if not k.check_vma_flags(vma, flags):
+                break
             pgmap = k.follow_devmap(vma, va, flags)
             if pgmap is not None:
                 page = k.subpage(vma, va)
@@ -190,7 +213,6 @@ class Linux61(Linux615):
             if not k.faultin_page(vma, va, flags):
                 break
         k.put_dev_pagemap(pgmap)
-        up_read(mm.mmap_lock)
         return page
 
     def follow_devmap(k, vma: Vma, va: int, flags: int) -> DevPagemap | None:
@@ -198,7 +220,7 @@ class Linux61(Linux615):
         with its pagemap held; the caller puts that (mm/gup.c, mm/huge_memory.c).  Where the
         pagemap is dead the huge paths return -EFAULT at once, the PTE path faults first,
         which ends in SIGBUS."""
-        size = vma.dax.size
+        size = vma.vm_file.size
         if size == "pte":
             return k.follow_devmap_entry(vma.mm.pte, vma, va, va, flags)
         if size == "pmd":

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from zonedev.designs.linux_7_2 import Linux72
 from zonedev.kernel.page import Page
-from zonedev.kernel.pgtable import Pte
+from zonedev.kernel.pgtable import Pte, Vma
+from zonedev.lang.records import replace
 
 
 class Linux615(Linux72):
@@ -17,8 +18,8 @@ class Linux615(Linux72):
     name = "linux-6.15"
     title = "device-dax pages counted when mapped"
 
-    def mk_entry(k, page: Page, write: bool) -> Pte:
+    def mk_entry(k, vma: Vma, page: Page, write: bool) -> Pte:
         """Huge entries were marked special until "mm/huge_memory: don't mark refcounted
         folios special in vmf_insert_folio_pmd()" and "..._pud()" (2025-06; v6.17 at the latest)."""
         special = k.page_folio(page).large
-        return Pte(present=True, write=True, dirty=write, special=special, page=page)
+        return replace(super().mk_entry(vma, page, write), special=special)

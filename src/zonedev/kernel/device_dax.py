@@ -4,18 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from zonedev.kernel.fault import Fault
 from zonedev.kernel.page import MemoryType, Page
-from zonedev.kernel.pgtable import AddressSpace, Pgtable, Pte, Vma
-from zonedev.lang.primitives import (
-    Srcu,
-    atomic_read,
-    spin_lock,
-    spin_unlock,
-    srcu_read_lock,
-    srcu_read_unlock,
-    synchronize_srcu,
-)
-from zonedev.lang.records import Record, const, embed, flag, replace
+from zonedev.kernel.pgtable import AddressSpace, Vma, VmFile
+from zonedev.lang.primitives import Srcu, srcu_read_lock, srcu_read_unlock, synchronize_srcu
+from zonedev.lang.records import Record, const, embed, flag
 
 
 class DaxGlobals(Record):
@@ -25,23 +18,17 @@ class DaxGlobals(Record):
     srcu: Any = embed(Srcu)
 
 
-class DaxDevice(Record):
-    """struct dev_dax with its struct dax_device, inode and memory region."""
+class DaxDevice(VmFile):
+    """struct dev_dax with its struct dax_device, inode and memory region; it maps at the
+    level of its alignment."""
 
     short = "dax"
-    size: str = const("pte")  # the level at which it maps, which is its alignment
-    per_folio: int = const(1)  # the pages that one entry maps
     alive: Any = flag(initial=True)  # DAXDEV_ALIVE
-    mapping: Any = const()
     pgmap: Any = const()
-    pages: Any = const(())
 
 
-class DeviceDax(Pgtable):
+class DeviceDax(Fault):
     """drivers/dax as of v7.2."""
-
-    #: What the rule refcount-exact reckons with.
-    MAPPING_HOLDS_REF = True
 
     dax: DaxGlobals
 
@@ -67,19 +54,14 @@ class DeviceDax(Pgtable):
     def dax_mmap_prepare(k, vma: Vma) -> bool:
         """Refuse to map a dead device; a fault will look again (drivers/dax/device.c)."""
         srcu_read_lock(k.dax.srcu)
-        alive: bool = vma.dax.alive
+        alive: bool = vma.vm_file.alive
         srcu_read_unlock(k.dax.srcu)
         return alive
 
     # --- fault ---------------------------------------------------------------------------------
 
-    def handle_mm_fault(k, vma: Vma, va: int, write: bool) -> bool:
-        """A fault on a device-dax VMA, under mmap_lock or the VMA's lock; false for
-        SIGBUS (mm/memory.c)."""
-        return k.dev_dax_huge_fault(vma, va, write)
-
     def dev_dax_huge_fault(k, vma: Vma, va: int, write: bool) -> bool:
-        """drivers/dax/device.c"""
+        """The fault handler of device-dax; false for SIGBUS (drivers/dax/device.c)."""
         srcu_read_lock(k.dax.srcu)
         done = k.dev_dax_fault_size(vma, va, write)
         srcu_read_unlock(k.dax.srcu)
@@ -88,7 +70,7 @@ class DeviceDax(Pgtable):
     def dev_dax_fault_size(k, vma: Vma, va: int, write: bool) -> bool:
         """__dev_dax_pte_fault(), __dev_dax_pmd_fault(), __dev_dax_pud_fault(), by the
         device's alignment (drivers/dax/device.c)."""
-        dax = vma.dax
+        dax = vma.vm_file
         if not dax.alive:
             return False
         if dax.size == "pte":
@@ -99,19 +81,19 @@ class DeviceDax(Pgtable):
 
     def dev_dax_pte_fault(k, vma: Vma, va: int, write: bool) -> bool:
         """__dev_dax_pte_fault (drivers/dax/device.c)."""
-        page = vma.dax.pages[va - vma.start]
+        page = vma.vm_file.pages[va - vma.start]
         k.dax_set_mapping(vma, page)
         return k.vmf_insert_page_mkwrite(vma, va, page, write)
 
     def dev_dax_pmd_fault(k, vma: Vma, start: int, write: bool) -> bool:
         """__dev_dax_pmd_fault (drivers/dax/device.c)."""
-        folio = vma.dax.pages[start - vma.start]
+        folio = vma.vm_file.pages[start - vma.start]
         k.dax_set_mapping(vma, folio)
         return k.vmf_insert_folio_pmd(vma, start, folio, write)
 
     def dev_dax_pud_fault(k, vma: Vma, start: int, write: bool) -> bool:
         """__dev_dax_pud_fault (drivers/dax/device.c)."""
-        folio = vma.dax.pages[start - vma.start]
+        folio = vma.vm_file.pages[start - vma.start]
         k.dax_set_mapping(vma, folio)
         return k.vmf_insert_folio_pud(vma, start, folio, write)
 
@@ -120,51 +102,7 @@ class DeviceDax(Pgtable):
         folio = k.page_folio(page)
         if folio.mapping is not None:
             return
-        folio.mapping = vma.dax.mapping
-
-    def vmf_insert_page_mkwrite(k, vma: Vma, va: int, page: Page, write: bool) -> bool:
-        """Map a page that is counted, with a reference for the PTE (mm/memory.c).
-
-        validate_page_before_insert() reads the count before the lock is taken."""
-        if atomic_read(k.page_folio(page)._refcount) == 0:
-            return False
-        spin_lock(vma.mm.ptl)
-        k.insert_page_into_pte_locked(vma.mm.pte, va, page, write)
-        spin_unlock(vma.mm.ptl)
-        return True
-
-    def vmf_insert_folio_pmd(k, vma: Vma, start: int, folio: Page, write: bool) -> bool:
-        """mm/huge_memory.c"""
-        spin_lock(vma.mm.ptl)
-        k.insert_page_into_pte_locked(vma.mm.pmd, start, folio, write)
-        spin_unlock(vma.mm.ptl)
-        return True
-
-    def vmf_insert_folio_pud(k, vma: Vma, start: int, folio: Page, write: bool) -> bool:
-        """mm/huge_memory.c"""
-        spin_lock(vma.mm.ptl)
-        k.insert_page_into_pte_locked(vma.mm.pud, start, folio, write)
-        spin_unlock(vma.mm.ptl)
-        return True
-
-    def insert_page_into_pte_locked(k, table: Any, at: int, page: Page, write: bool) -> None:
-        """The entry is set last, after its reference and its rmap (mm/memory.c; for huge
-        entries insert_pmd() and insert_pud() in mm/huge_memory.c, in the same order, which
-        also make an entry dirty that they find)."""
-        entry = table[at]
-        if entry.present:
-            if write:
-                dirty = entry.dirty or k.page_folio(page).large
-                table[at] = replace(entry, write=True, dirty=dirty)
-            return
-        k.folio_get(k.page_folio(page))
-        k.folio_add_file_rmap(k.page_folio(page))
-        table[at] = k.mk_entry(page, write)
-
-    def mk_entry(k, page: Page, write: bool) -> Pte:
-        """mk_pte(), folio_mk_pmd(), folio_mk_pud(): a shared mapping is writable, and dirty
-        after a write fault (include/linux/mm.h)."""
-        return Pte(present=True, write=True, dirty=write, page=page)
+        folio.mapping = vma.vm_file.mapping
 
     # --- unbind ----------------------------------------------------------------------------------
 

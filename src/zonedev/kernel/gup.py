@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from zonedev.kernel.page import GUP_PIN_COUNTING_BIAS, Page
+from zonedev.kernel.dax import Dax
+from zonedev.kernel.page import GUP_PIN_COUNTING_BIAS, MemoryType, Page
 from zonedev.kernel.pgtable import Mm, Pte, Vma
-from zonedev.kernel.pmem import Pmem
 from zonedev.lang.primitives import (
     WARN_ON,
     atomic_add,
@@ -32,7 +32,7 @@ FOLL_PIN = 0x04
 FOLL_LONGTERM = 0x08
 
 
-class Gup(Pmem):
+class Gup(Dax):
     """mm/gup.c as of v7.2."""
 
     # --- references ------------------------------------------------------------------------------
@@ -48,6 +48,9 @@ class Gup(Pmem):
         if not k.try_get_folio(page):
             return False
         folio = k.page_folio(page)
+        if flags & FOLL_LONGTERM and not k.folio_is_longterm_pinnable(folio):
+            k.folio_put_refs(folio, 1)
+            return False
         if flags & FOLL_PIN:
             if folio.large:
                 atomic_inc(folio._pincount)
@@ -62,6 +65,12 @@ class Gup(Pmem):
         pgmap = folio.pgmap
         kind = pgmap.type
         return kind > 1  # no P2PDMA pages here
+
+    def folio_is_longterm_pinnable(k, folio: Page) -> bool:
+        """File systems tolerate short delays of a truncate only (include/linux/mm.h)."""
+        pgmap = folio.pgmap
+        kind = pgmap.type
+        return kind != MemoryType.FS_DAX
 
     def try_grab_folio(k, page: Page, flags: int) -> bool:
         """GUP-slow's reference, under the page-table lock (mm/gup.c)."""
@@ -93,7 +102,7 @@ class Gup(Pmem):
     def gup_fast(k, va: int, flags: int) -> Page | None:
         """The lockless walk, with interrupts off (mm/gup.c, gup_fast)."""
         mm = current().mm
-        size = mm.vma_at[va].dax.size
+        size = mm.vma_at[va].vm_file.size
         local_irq_disable()
         if size == "pte":
             page = k.gup_fast_pte_range(mm, va, flags)
@@ -166,28 +175,39 @@ class Gup(Pmem):
 
     def subpage(k, vma: Vma, va: int) -> Page:
         """The page at `va` of a VMA (mm/gup.c, nth_page() of the leaf)."""
-        return vma.dax.pages[va - vma.start]
+        return vma.vm_file.pages[va - vma.start]
 
     # --- under locks ---------------------------------------------------------------------------------
 
     def gup_longterm_locked(k, va: int, flags: int) -> Page | None:
-        """__get_user_pages(): walk under the page-table lock, fault, walk again
-        (mm/gup.c)."""
+        """__gup_longterm_locked() with mmap_lock taken and dropped (mm/gup.c)."""
         mm = current().mm
         vma = mm.vma_at[va]
-        page: Page | None = None
         down_read(mm.mmap_lock)
+        page = k.get_user_pages_locked(vma, va, flags)
+        up_read(mm.mmap_lock)
+        return page
+
+    def get_user_pages_locked(k, vma: Vma, va: int, flags: int) -> Page | None:
+        """__get_user_pages(): walk under the page-table lock, fault, walk again
+        (mm/gup.c)."""
+        page: Page | None = None
         while vma.linked:
+            if not k.check_vma_flags(vma, flags):
+                break
             page = k.follow_page_mask(vma, va, flags)
             if page is not None or not k.faultin_page(vma, va, flags):
                 break
-        up_read(mm.mmap_lock)
         return page
+
+    def check_vma_flags(k, vma: Vma, flags: int) -> bool:
+        """False for EOPNOTSUPP: no long-term pins of a file's pages (mm/gup.c)."""
+        return not (flags & FOLL_LONGTERM and k.vma_is_fsdax(vma))
 
     def follow_page_mask(k, vma: Vma, va: int, flags: int) -> Page | None:
         """follow_page_pte(), follow_huge_pmd(), follow_huge_pud(): the page at `va`,
         with a reference, or None for a fault (mm/gup.c)."""
-        size = vma.dax.size
+        size = vma.vm_file.size
         mm = vma.mm
         if size == "pte":
             return k.follow_page_pte(mm.pte, mm, va, va, flags)

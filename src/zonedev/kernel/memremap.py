@@ -55,8 +55,10 @@ class Memremap(PageOps):
     PGMAP_REF_PER_PAGE_REF = False
     #: Whether a pagemap of type FS_DAX was created.
     fs_dax_exists = False
-    #: Whether a compound device folio carries one count (vmemmap_shift) or each page its own.
+    #: Whether a device-dax folio is compound and carries one count (vmemmap_shift), or each
+    #: page its own; and the same for the pages of a file that one entry maps.
     COMPOUND_DEVMAP = True
+    COMPOUND_FSDAX = True
 
     def actors(self) -> Iterator[tuple[str, Callable[..., Any], tuple[Any, ...]]]:
         for pgmap in self.system.instances(DevPagemap):
@@ -68,31 +70,41 @@ class Memremap(PageOps):
     def memremap_pages(self, nr: int, kind: MemoryType, per_folio: int = 1) -> DevPagemap:
         """memremap_pages() and pagemap_range(): enter the range into pgmap_array, make
         the struct pages, take the pagemap's references (mm/memremap.c).  A folio has
-        `per_folio` pages; a machine by hand makes its pages when they are touched."""
+        `per_folio` pages."""
         new = self.system.new
         self.fs_dax_exists = self.fs_dax_exists or kind == MemoryType.FS_DAX
         array = new(PgmapArray)
         pgmap = new(DevPagemap, type=kind, array=array, ref=new(PercpuRef))
+        if kind == MemoryType.GENERIC and self.COMPOUND_DEVMAP:
+            pgmap.vmemmap_shift = per_folio.bit_length() - 1
         array._values["pgmap"] = pgmap
         pgmap.ref.count.value = self.percpu_count_bias() + 1
-        pages = DevicePages(nr, lambda pages, i: self.memmap_init(pages, i, pgmap, per_folio))
-        pgmap.pages = pages if self.system.sparse else tuple(pages[i] for i in range(nr))
+        pgmap.pages = self.device_pages(nr, lambda pages, i: self.memmap_init(pages, i, pgmap, per_folio))
         return pgmap
 
+    def device_pages(self, nr: int, make: Callable[[DevicePages, int], Page]) -> Sequence[Page]:
+        """`nr` pages, each from `make`; a machine by hand asks for them when they are touched."""
+        pages = DevicePages(nr, make)
+        return pages if self.system.sparse else tuple(pages[i] for i in range(nr))
+
     def memmap_init(self, pages: DevicePages, i: int, pgmap: DevPagemap, per_folio: int) -> Page:
-        """One struct page, and its folio's reference to the pagemap (mm/mm_init.c,
-        memmap_init_zone_device)."""
-        page = self.system.new(
-            Page, frame=self.system.new(Frame), array=pgmap.array, pgmap=pgmap
-        )
-        page.large = per_folio > 1 and self.COMPOUND_DEVMAP
+        """One struct page, and its reference to the pagemap (mm/mm_init.c,
+        memmap_init_zone_device).  The pages of a file's folio become one when they are mapped
+        (fs/dax.c, dax_folio_init); they are one here before, when nobody refers to them."""
+        page = self.system.new(Page, frame=self.system.new(Frame), array=pgmap.array, pgmap=pgmap)
+        page.large = per_folio > 1 and self.compound(pgmap.type)
         first = i - i % per_folio if page.large else i
         page.head = pages[first] if first < i else page
         if page.head is page:
             page._refcount.value = self.initial_count(pgmap.type)
+        if page.head is page or pgmap.vmemmap_shift == 0:
             self.memremap_get(pgmap)
         self.page_created(page)
         return page
+
+    def compound(self, kind: MemoryType) -> bool:
+        """Whether the pages that one huge entry maps are one folio."""
+        return self.COMPOUND_DEVMAP if kind == MemoryType.GENERIC else self.COMPOUND_FSDAX
 
     def page_created(self, page: Page) -> None:
         """Room for a new page in the tables that are indexed by page."""
@@ -107,8 +119,8 @@ class Memremap(PageOps):
 
     @at_setup
     def pfn_len(self, pgmap: DevPagemap) -> int:
-        """The number of folios of the pagemap (mm/memremap.c)."""
-        return sum(page.head is page for page in pgmap.pages)
+        """The number of folios that memremap_pages() made (mm/memremap.c)."""
+        return sum(page.head is page or pgmap.vmemmap_shift == 0 for page in pgmap.pages)
 
     # --- what the rules reckon with --------------------------------------------------------
 

@@ -51,6 +51,7 @@ class DevPagemap(Record):
     freed_breaks = "page-lifetime"
     ref: Any = const()
     type = enum(MemoryType, quiet=True)
+    vmemmap_shift: int = const(0)  # 0: its pages were made single, as those of files are
     pages: Any = const(())
     array: Any = const()  # its entry in pgmap_array
 

@@ -1,6 +1,6 @@
-"""Page tables, TLBs and mmu_gather (mm/memory.c, mm/huge_memory.c, mm/mmu_gather.c).
+"""Page tables, TLBs and mmu_gather (arch/x86/mm/tlb.c, mm/mmu_gather.c).
 
-A device maps at one level, by its alignment.  Page-table pages exist from mmap() on
+A device or file maps at one level, by its alignment.  Page-table pages exist from mmap() on
 and are not freed, so that a walk starts at the level of the entries.
 """
 
@@ -22,10 +22,6 @@ from zonedev.lang.primitives import (
     atomic_inc,
     atomic_read,
     atomic_t,
-    down_read,
-    spin_lock,
-    spin_unlock,
-    up_read,
 )
 from zonedev.lang.records import (
     BIT,
@@ -83,7 +79,7 @@ class Mm(Record):
     pte: Any = array(packed(Pte))
     pmd: Any = array(packed(Pte))
     pud: Any = array(packed(Pte))
-    ptl: Any = embed(Lock)  # of the level at which the device maps
+    ptl: Any = embed(Lock)  # one for all levels
     tlb_flush_pending: Any = atomic_t(0, 7, quiet=True)
     tasks: Any = const(())  # mm_cpumask: each task is a CPU of its own
     vma_at: Any = const()  # a VmaTree
@@ -127,6 +123,16 @@ class AddressSpace(Record):
     vmas: Any = const(())
 
 
+class VmFile(Record):
+    """What a VMA maps: struct file with its inode, of a device-dax device or on a DAX file system."""
+
+    size: str = const("pte")  # the level at which it maps
+    per_folio: int = const(1)  # the pages that one entry maps
+    fsdax: bool = const(False)
+    mapping: Any = const()
+    pages: Any = const(())
+
+
 class Vma(Record):
     """struct vm_area_struct, from creation at set-up to the end (include/linux/mm_types.h)."""
 
@@ -134,7 +140,7 @@ class Vma(Record):
     mm: Any = const()
     start: int = const(0)
     nr: int = const(0)
-    dax: Any = const()
+    vm_file: Any = const()
     linked: Any = flag()  # in the mm's tree
     in_i_mmap: Any = flag()  # in the mapping's tree
 
@@ -153,7 +159,7 @@ class Task(Cpu):
 
 
 class Pgtable(Memremap):
-    """Zap and flush as of v7.2."""
+    """TLB flushes and mmu_gather as of v7.2."""
 
     task_class = Task
 
@@ -164,7 +170,11 @@ class Pgtable(Memremap):
 
     def huge_start(k, vma: Vma, va: int) -> int:
         """Where the huge entry that maps `va` begins."""
-        return va - (va - vma.start) % vma.dax.per_folio
+        return va - (va - vma.start) % vma.vm_file.per_folio
+
+    def vma_is_fsdax(k, vma: Vma) -> bool:
+        """A file on a DAX file system, not a character device (include/linux/fs.h)."""
+        return bool(vma.vm_file.fsdax)
 
     # --- TLB -------------------------------------------------------------------------------------
 
@@ -232,93 +242,3 @@ class Pgtable(Memremap):
             current().gather_range = True
         k.tlb_flush_mmu(mm)
         atomic_dec(mm.tlb_flush_pending)
-
-    # --- zap -----------------------------------------------------------------------------------
-
-    def zap_vma(k, vma: Vma) -> None:
-        """unmap_page_range(): clear the entries of a VMA (mm/memory.c)."""
-        if vma.dax.size == "pte":
-            k.zap_pte_range(vma)
-        elif vma.dax.size == "pmd":
-            for start in indices(vma.mm, "pmd", vma.start, vma.nr, vma.dax.per_folio):
-                k.zap_huge_pmd(vma, start)
-        else:
-            for start in indices(vma.mm, "pud", vma.start, vma.nr, vma.dax.per_folio):
-                k.zap_huge_pud(vma, start)
-
-    def zap_pte_range(k, vma: Vma) -> None:
-        """Clear the PTEs; each page keeps its reference until the flush
-        (mm/memory.c, zap_present_folio_ptes)."""
-        mm = vma.mm
-        spin_lock(mm.ptl)
-        flush = False
-        for va in indices(mm, "pte", vma.start, vma.nr, 1):
-            with atomic("ptep_get_and_clear() is one xchg"):
-                pte = mm.pte[va]
-                mm.pte[va] = NONE
-            if pte.present:
-                current().gather_range = True
-                current().delayed_rmap[va] = pte.dirty
-                if pte.dirty:
-                    flush = True
-                else:
-                    k.folio_remove_rmap(pte.page)
-                k.tlb_remove_page(va, pte.page)
-        if flush:
-            k.tlb_flush_mmu_tlbonly(mm)
-            k.tlb_flush_rmaps(vma)
-        spin_unlock(mm.ptl)
-        if flush:
-            k.tlb_flush_mmu(mm)
-
-    def tlb_flush_rmaps(k, vma: Vma) -> None:
-        """The delayed rmap removal of dirty pages, after the flush (mm/mmu_gather.c)."""
-        for va in indices(current(), "gather", vma.start, vma.nr, 1):
-            page = current().gather[va]
-            if page is not None and current().delayed_rmap[va]:
-                current().delayed_rmap[va] = False
-                k.folio_remove_rmap(page)
-
-    def zap_huge_pmd(k, vma: Vma, start: int) -> None:
-        """mm/huge_memory.c"""
-        k.zap_huge(vma.mm.pmd, vma, start)
-
-    def zap_huge_pud(k, vma: Vma, start: int) -> None:
-        """mm/huge_memory.c"""
-        k.zap_huge(vma.mm.pud, vma, start)
-
-    def zap_huge(k, table: Any, vma: Vma, start: int) -> None:
-        """What zap_huge_pmd() and zap_huge_pud() share: clear, rmap, unlock, gather.
-        A dirty huge entry forces no flush."""
-        spin_lock(vma.mm.ptl)
-        with atomic("pmdp_huge_get_and_clear() is one xchg"):
-            entry = table[start]
-            table[start] = NONE
-        if entry.present:
-            current().gather_range = True
-            k.folio_remove_rmap(entry.page)
-        spin_unlock(vma.mm.ptl)
-        if entry.present:
-            k.tlb_remove_page(start, entry.page)
-
-    def folio_add_file_rmap(k, folio: Page) -> None:
-        """folio_add_file_rmap_pte, _pmd, _pud (mm/rmap.c)."""
-        atomic_inc(folio._mapcount)
-
-    def folio_remove_rmap(k, folio: Page) -> None:
-        """folio_remove_rmap_pte, _pmd, _pud (mm/rmap.c)."""
-        atomic_dec(folio._mapcount)
-
-    def unmap_mapping_range(k, mapping: AddressSpace) -> None:
-        """Clear the entries of every VMA that the mapping knows (mm/memory.c)."""
-        down_read(mapping.i_mmap_rwsem)
-        k.unmap_mapping_range_tree(mapping)
-        up_read(mapping.i_mmap_rwsem)
-
-    def unmap_mapping_range_tree(k, mapping: AddressSpace) -> None:
-        """VMA by VMA, each with an mmu_gather of its own (mm/memory.c)."""
-        for vma in mapping.vmas:
-            if vma.in_i_mmap:
-                k.tlb_gather_mmu(vma.mm)
-                k.zap_vma(vma)
-                k.tlb_finish_mmu(vma.mm)

@@ -1,4 +1,4 @@
-"""The pmem block driver: fsdax pages without the file system (drivers/nvdimm/pmem.c)."""
+"""The pmem block driver (drivers/nvdimm/pmem.c)."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ class PmemDevice(Record):
     """struct pmem_device with its dax_device and request queue."""
 
     short = "pmem"
+    size: str = const("pte")  # the level at which its files map
+    per_folio: int = const(1)
     alive: Any = flag(initial=True)  # DAXDEV_ALIVE
     pgmap: Any = const()
     pages: Any = const(())
@@ -23,14 +25,18 @@ class PmemDevice(Record):
 class Pmem(DeviceDax):
     """drivers/nvdimm/pmem.c as of v7.2."""
 
-    def pmem_device(self, pages: int = 1) -> PmemDevice:
-        """pmem_attach_disk(): a bound pmem namespace with struct pages, at set-up."""
-        pgmap = self.memremap_pages(pages, MemoryType.FS_DAX)
-        return self.system.new(PmemDevice, pgmap=pgmap, pages=pgmap.pages)
+    def pmem_device(self, pages: int = 1, size: str = "pte", per_folio: int = 0) -> PmemDevice:
+        """pmem_attach_disk(): a bound pmem namespace with struct pages, at set-up.  The
+        extents of its files map with PTEs, or with PMDs of `per_folio` pages; 0: one for all
+        pages, which are two at least (drivers/nvdimm/pmem.c)."""
+        pages = pages if size == "pte" else max(pages, 2)
+        each = 1 if size == "pte" else per_folio or pages
+        pgmap = self.memremap_pages(pages, MemoryType.FS_DAX, each)
+        return self.system.new(PmemDevice, size=size, per_folio=each, pgmap=pgmap, pages=pgmap.pages)
 
     def hold_pin(self, page: Page) -> None:
-        """Give the calling task a pin at set-up, as of an I/O that began when a file was
-        mapped there."""
+        """Give the calling task a pin of a small folio at set-up, as of an I/O that began when
+        a file was mapped there."""
         page._refcount.value = page._refcount.value + self.PIN_WEIGHT
         current().pins[page._index] = current().pins[page._index] + 1
         self.hold_pagemap(page)

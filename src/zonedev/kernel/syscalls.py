@@ -4,26 +4,25 @@ from __future__ import annotations
 
 from typing import Any
 
-from zonedev.kernel.device_dax import DaxDevice
-from zonedev.kernel.gup import FOLL_GET, FOLL_LONGTERM, FOLL_PIN, FOLL_WRITE, Gup
+from zonedev.kernel.gup import FOLL_GET, FOLL_LONGTERM, FOLL_PIN, FOLL_WRITE
+from zonedev.kernel.mmap import Mmap
 from zonedev.kernel.page import MemoryType, Page
-from zonedev.kernel.pgtable import NONE, Mm, Pte, Task, Vma, VmaTree
+from zonedev.kernel.pgtable import NONE, Mm, Pte, Task, Vma, VmaTree, VmFile
 from zonedev.lang.primitives import (
     Cpu,
     atomic_read,
+    complete,
     down_read,
-    down_write,
-    downgrade_write,
     up_read,
-    up_write,
+    wait_for_completion,
 )
 from zonedev.lang.records import replace
-from zonedev.lang.runtime import atomic, current, note, when
+from zonedev.lang.runtime import atomic, current, note
 
 __all__ = ["FOLL_GET", "FOLL_LONGTERM", "FOLL_PIN", "FOLL_WRITE", "Kernel"]
 
 
-class Kernel(Gup):
+class Kernel(Mmap):
     """The system-call layer as of v7.2: what a scenario's `t` offers."""
 
     #: The name on the command line, and what sets the design apart in a few words.
@@ -55,23 +54,23 @@ class Kernel(Gup):
         assert isinstance(task, Task)
         return task
 
-    def mmap(self, dax: DaxDevice) -> int:
-        """Map a device, shared and writable, at set-up; returns the VA (mm/mmap.c)."""
-        return self.reserve(dax, linked=True)
+    def mmap(self, file: VmFile) -> int:
+        """Map a device or file, shared and writable, at set-up; returns the VA (mm/mmap.c)."""
+        return self.reserve(file, linked=True)
 
-    def reserve(self, dax: DaxDevice, linked: bool = False) -> int:
-        """Choose the VA at which a task's mmap_fixed() will map a device, at set-up."""
+    def reserve(self, file: VmFile, linked: bool = False) -> int:
+        """Choose the VA at which a task's mmap_fixed() will map a device or file, at set-up."""
         mm = current().mm
         start = len(mm.vma_at)
-        self.new_vma(mm, dax, start, linked)
+        self.new_vma(mm, file, start, linked)
         return start
 
-    def new_vma(self, mm: Mm, dax: DaxDevice, start: int, linked: bool) -> Vma:
-        vma = self.system.new(Vma, mm=mm, start=start, nr=len(dax.pages), dax=dax)
+    def new_vma(self, mm: Mm, file: VmFile, start: int, linked: bool) -> Vma:
+        vma = self.system.new(Vma, mm=mm, start=start, nr=len(file.pages), vm_file=file)
         vma._values["linked"] = vma._values["in_i_mmap"] = linked
         mm.vma_at.add(vma)
         mm.starts = (*mm.starts, start)
-        dax.mapping.vmas = (*dax.mapping.vmas, vma)
+        file.mapping.vmas = (*file.mapping.vmas, vma)
         self.grow()
         return vma
 
@@ -86,7 +85,7 @@ class Kernel(Gup):
         parent = current().mm
         for start in parent.starts:
             vma = parent.vma_at[start]
-            self.new_vma(task.mm, vma.dax, start, linked=False)
+            self.new_vma(task.mm, vma.vm_file, start, linked=False)
         task._values["started"] = False
 
     def grow(self) -> None:
@@ -148,12 +147,12 @@ class Kernel(Gup):
         return entry
 
     def page_walk(k, va: int, write: bool) -> Pte:
-        """The walk of the hardware at the level at which the VMA's device maps."""
+        """The walk of the hardware at the level at which the VMA's file maps."""
         mm = current().mm
         vma = mm.vma_at[va]
-        if vma.dax.size == "pte":
+        if vma.vm_file.size == "pte":
             return k.walk_entry(mm.pte, va, vma, va, write)
-        table = mm.pmd if vma.dax.size == "pmd" else mm.pud
+        table = mm.pmd if vma.vm_file.size == "pmd" else mm.pud
         return k.walk_entry(table, k.huge_start(vma, va), vma, va, write)
 
     def walk_entry(k, table: Any, at: int, vma: Vma, va: int, write: bool) -> Pte:
@@ -210,89 +209,15 @@ class Kernel(Gup):
             current().pins[page._index] = current().pins[page._index] + 1
         return page
 
-    # --- address spaces -----------------------------------------------------------------------------
-
-    def mmap_fixed(k, va: int) -> bool:
-        """Map what was reserved at `va`; false for ENXIO.  The VMA is in the tree before its
-        mapping knows it, but mmap_lock keeps faults off (mm/vma.c, __mmap_new_vma)."""
-        mm = current().mm
-        vma = mm.vma_at[va]
-        down_write(mm.mmap_lock)
-        mapped = k.dax_mmap_prepare(vma)
-        if mapped:
-            vma.linked = True
-            k.vma_link_file(vma)
-        up_write(mm.mmap_lock)
-        return mapped
-
-    def vma_link_file(k, vma: Vma) -> None:
-        """The mapping finds the VMA from here on (mm/vma.c)."""
-        down_write(vma.dax.mapping.i_mmap_rwsem)
-        vma.in_i_mmap = True
-        up_write(vma.dax.mapping.i_mmap_rwsem)
-
-    def munmap(k, va: int) -> None:
-        """do_vmi_align_munmap(): detach, downgrade, zap, unlink, flush, put (mm/vma.c)."""
-        mm = current().mm
-        vma = mm.vma_at[va]
-        down_write(mm.mmap_lock)
-        vma.linked = False
-        downgrade_write(mm.mmap_lock)
-        k.tlb_gather_mmu(mm)
-        k.zap_vma(vma)
-        k.unlink_file_vma(vma)
-        k.tlb_finish_mmu(mm)
-        up_read(mm.mmap_lock)
-
-    def unlink_file_vma(k, vma: Vma) -> None:
-        """The mapping no longer finds the VMA; its TLB entries may still be there
-        (mm/vma.c, called from free_pgtables() in mm/memory.c)."""
-        down_write(vma.dax.mapping.i_mmap_rwsem)
-        vma.in_i_mmap = False
-        up_write(vma.dax.mapping.i_mmap_rwsem)
-
-    def exit(k) -> None:
-        """exit_mmap(): zap all, unlink all, flush and put once (mm/mmap.c).  A pin that
-        the task's I/O holds goes on."""
-        mm = current().mm
-        down_read(mm.mmap_lock)
-        k.tlb_gather_mmu(mm)
-        for start in mm.starts:
-            if mm.vma_at[start].linked:
-                k.zap_vma(mm.vma_at[start])
-        up_read(mm.mmap_lock)
-        down_write(mm.mmap_lock)
-        for start in mm.starts:
-            if mm.vma_at[start].linked:
-                k.unlink_file_vma(mm.vma_at[start])
-        k.tlb_finish_mmu(mm)
-        for start in mm.starts:
-            mm.vma_at[start].linked = False
-        up_write(mm.mmap_lock)
-
-    def fork(k, child: Task) -> None:
-        """dup_mmap(): the child gets the VMAs of the parent.  vma_needs_copy() is false
-        for shared DAX mappings: no page table is copied, the child faults
-        (kernel/fork.c, mm/memory.c)."""
-        mm = current().mm
-        down_write(mm.mmap_lock)
-        for start in mm.starts:
-            if mm.vma_at[start].linked:
-                k.dup_vma(child.mm.vma_at[start])
-        up_write(mm.mmap_lock)
-        child.started = True
-
-    def dup_vma(k, vma: Vma) -> None:
-        """The copy becomes known to the mapping (mm/mmap.c, dup_mmap)."""
-        k.vma_link_file(vma)
-        vma.linked = True
-
-    def ret_from_fork(k) -> None:
-        """A child's first instruction: not before fork() has made it (arch/x86/kernel/process.c)."""
-        with atomic("a task that does not exist does not run"):
-            when(lambda: current().started)
-
     # --- scenarios --------------------------------------------------------------------------------
+
+    def happens(k, event: Any) -> None:
+        """Let those know who wait for `event`, outside the kernel."""
+        complete(event.happened)
+
+    def wait_for(k, event: Any) -> None:
+        """Wait until `event` has happened, outside the kernel."""
+        wait_for_completion(event.happened)
 
     def observe(k, label: str, page: Page) -> int:
         """Note the counts of a page's folio; part of no kernel."""

@@ -19,6 +19,7 @@ from zonedev.scenarios.devdax_unbind_vs_mapping import DevdaxUnbindVsMapping
 from zonedev.scenarios.devdax_unbind_vs_munmap import DevdaxUnbindVsMunmap
 from zonedev.scenarios.devdax_unbind_vs_pin import DevdaxUnbindVsPin
 from zonedev.scenarios.free_reads_pagemap import FreeReadsPagemap
+from zonedev.scenarios.fsdax_refcounts import FsdaxRefcounts, FsdaxRefcountsPmd
 from zonedev.scenarios.gup_fast_underflow import GupFastUnderflow
 from zonedev.scenarios.pmem_unbind_order import PmemUnbindOrder
 
@@ -40,6 +41,8 @@ SCENARIOS: dict[str, type[Scenario]] = {
         DevdaxPinnersVsUnbind,
         DevdaxUnbindVsMunmap,
         DevdaxForkExit,
+        FsdaxRefcounts,
+        FsdaxRefcountsPmd,
         PmemUnbindOrder,
         GupFastUnderflow,
         FreeReadsPagemap,

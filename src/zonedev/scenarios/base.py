@@ -61,6 +61,9 @@ class Scenario:
     expected: ClassVar[Mapping[str, Expected]] = {}
     #: Whether its tasks call observe(), in an order that no schedule changes.
     observes: ClassVar[bool] = False
+    #: Orders of the tasks' calls, such as "A B A", in which real kernels are tried; "" where
+    #: the tasks wait for each other.  Empty where no program can do what the tasks do.
+    orders: ClassVar[tuple[str, ...]] = ()
 
     @staticmethod
     def setup(m: Any) -> None:
@@ -84,13 +87,23 @@ class Scenario:
     @classmethod
     def programs(cls) -> list[tuple[str, Any]]:
         """The tasks' names and functions, in the order of their definition."""
-        found = []
+        return list(cls._functions("task_").items())
+
+    @classmethod
+    def real_programs(cls) -> list[tuple[str, Any]]:
+        """The same for a real kernel: `lab_NAME` stands for a task that does what no program
+        can ask a kernel to do."""
+        return list({**cls._functions("task_"), **cls._functions("lab_")}.items())
+
+    @classmethod
+    def _functions(cls, prefix: str) -> dict[str, Any]:
+        found = {}
         for base in reversed(cls.__mro__):
             for attribute, value in vars(base).items():
-                if attribute.startswith("task_"):
+                if attribute.startswith(prefix):
                     function = value.__func__ if isinstance(value, staticmethod) else value
-                    found.append((attribute.removeprefix("task_"), function))
-        return list(dict(found).items())
+                    found[attribute.removeprefix(prefix)] = function
+        return found
 
 
 def full_scope(scenario: type[Scenario], given: Mapping[str, str | int]) -> dict[str, Any]:

@@ -63,7 +63,7 @@ def fault(m: System) -> Callable[[], Any]:
 def zap(m: System) -> Callable[[], Any]:
     """One mapped page cleared, flushed and put."""
     mapped(m)
-    mapping = m.records["Vma"][0].dax.mapping  # type: ignore[attr-defined]
+    mapping = m.records["Vma"][0].vm_file.mapping  # type: ignore[attr-defined]
     return lambda: m.k.unmap_mapping_range(mapping)
 
 

@@ -14,6 +14,7 @@ class DevdaxFaultVsUnbind(Scenario):
     source = "drivers/dax/device.c: faults run under dax_read_lock() and test dax_alive()"
     scope = {"pages": PAGES, "size": SIZE}
     progress = "fault-terminates"
+    orders = ("writer reader unbind", "writer unbind reader")
     expected = {
         name: holds("a fault that saw the device alive is over before the mappings are zapped")
         for name in RELEASES

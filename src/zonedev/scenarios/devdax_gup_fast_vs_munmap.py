@@ -13,6 +13,7 @@ class DevdaxGupFastVsMunmap(Scenario):
 
     source = "mm/gup.c: the second look at the entry; fs/dax.c: what dax_layout_busy_page() relies on"
     scope = {"size": SIZE, "tlb": TLB}
+    orders = ("A B B A A", "B B A")
     expected = {
         "linux-4.5": holds("the IPI of the flush waits for the walk"),
         "linux-4.12": holds("the IPI of the flush waits for the walk"),

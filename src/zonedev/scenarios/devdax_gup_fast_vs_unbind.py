@@ -13,6 +13,7 @@ class DevdaxGupFastVsUnbind(Scenario):
 
     source = "mm/gup.c, mm/memremap.c: what holds the pagemap for the holder of a reference"
     scope = {"size": SIZE, "tlb": TLB}
+    orders = ("A B A", "B A")
     expected = {
         "linux-4.5": holds("the reference holds the pagemap"),
         "linux-4.12": violated("page-lifetime", "the wait comes after the removal"),

@@ -19,6 +19,7 @@ class DevdaxGupWalkVsUnbind(Scenario):
 
     source = "mm/gup.c: interrupts are off; lib/percpu-refcount.c: killing takes a grace period"
     scope = {"tlb": TLB}
+    orders = ("A B", "B A")
     expected = {
         "linux-4.5": holds("the walk holds the pagemap"),
         "linux-4.12": holds("the IPI of unmap_mapping_range() waits for the walk"),
@@ -42,6 +43,9 @@ class DevdaxGupWalkVsUnbind(Scenario):
         if page is not None:
             t.gup_put_folio(page, FOLL_GET)
         local_irq_enable()
+
+    def lab_A(t: Any, m: Any) -> None:
+        t.futex_wake(m.va)
 
     def task_B(t: Any, m: Any) -> None:
         t.unbind(m.dax)

@@ -13,6 +13,7 @@ class DevdaxMmapVsUnbind(Scenario):
 
     source = "drivers/dax/device.c: mmap() and every fault test dax_alive()"
     scope = {"size": SIZE}
+    orders = ("A B A", "B A")
     expected = {
         name: holds("whoever maps too late for unmap_mapping_range() finds the device dead when it faults")
         for name in RELEASES

@@ -13,6 +13,7 @@ class DevdaxPinnersVsUnbind(Scenario):
 
     source = "mm/gup.c, mm/memremap.c"
     scope = {"processes": Scope(2, 2, 4, "processes that use the page"), "size": SIZE, "tlb": TLB}
+    orders = ("fast slow fast slow unbind", "fast slow unbind fast slow")
     expected = {
         "linux-4.5": holds("every reference holds the pagemap"),
         "linux-4.12": violated("page-lifetime", "the wait comes after the removal"),

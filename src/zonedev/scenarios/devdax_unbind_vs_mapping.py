@@ -13,6 +13,7 @@ class DevdaxUnbindVsMapping(Scenario):
 
     source = "Jason Gunthorpe, Re: mm: support THP migration to device private memory, 2020-11-20"
     scope = {"pages": PAGES, "size": SIZE, "tlb": TLB}
+    orders = ("A A B A",)
     expected = {
         name: holds("kill_dax(), SRCU and unmap_mapping_range() come before memunmap_pages()")
         for name in RELEASES

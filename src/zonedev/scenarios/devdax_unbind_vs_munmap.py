@@ -13,6 +13,7 @@ class DevdaxUnbindVsMunmap(Scenario):
 
     source = "mm/mmu_gather.c keeps the page's reference until the flush; mm/memremap.c waits for no page"
     scope = {"pages": PAGES, "size": SIZE, "tlb": TLB}
+    orders = ("A B", "B A")
     expected = {
         "linux-4.5": violated("unbind-drained", "the VMA is unlinked before its TLB entries are flushed"),
         "linux-4.12": violated("unbind-drained", "as linux-4.5"),

@@ -14,6 +14,7 @@ class DevdaxUnbindVsPin(Scenario):
 
     source = "Dan Williams, mm, zone_device: replace {get,put}_zone_device_page()..., 2017-04-26"
     scope = {"pages": PAGES, "size": SIZE}
+    orders = ("A A B A",)
     expected = {
         "linux-4.5": holds("every pin holds the pagemap, and unbind waits before it removes"),
         "linux-4.12": violated("page-lifetime", "waits after the removal: 50f44ee7248a says so"),

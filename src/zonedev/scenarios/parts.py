@@ -15,6 +15,8 @@ SIZE = Scope("pte", meaning="the level at which the device maps", choices=("pte"
 PAGES = Scope(1, 1, 3, "pages of the device")
 PMD = Scope("pmd", meaning=SIZE.meaning, choices=SIZE.choices)
 PUD = Scope("pud", meaning=SIZE.meaning, choices=SIZE.choices)
+FILE_SIZE = Scope("pte", meaning="the level at which the file maps", choices=("pte", "pmd"))
+FILE_PMD = Scope("pmd", meaning=FILE_SIZE.meaning, choices=FILE_SIZE.choices)
 TLB = Scope(
     "design",
     meaning="how remote TLBs are flushed: by an IPI, which CPUs with interrupts off hold up, or without",
