@@ -13,6 +13,7 @@ from zonedev.catalogue import unknown
 from zonedev.commands import COMMANDS, Context
 from zonedev.commands.context import complain
 from zonedev.explore.matrix import Loader
+from zonedev.lab.errors import LabError
 from zonedev.lang.errors import ZonedevError
 
 ERROR, UNDETERMINED = 1, 3
@@ -63,6 +64,13 @@ def memory(text: str) -> int:
     return int(number) << unit
 
 
+def url(text: str) -> str:
+    scheme, colon, rest = text.partition(":")
+    if not (scheme.isalpha() and colon and rest.startswith("/")) or text.split() != [text]:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a URL such as http://HOST/debian")
+    return text
+
+
 def parser() -> Parser:
     """The whole command line."""
     top = Parser(
@@ -98,6 +106,8 @@ def parser() -> Parser:
     add_limits(diff)
     cost = command("cost", "shared-memory steps and atomic operations of kernel operations")
     cost.add_argument("--design", metavar="D", action="append", default=[])
+    add_conform(command("conform", "the same on real kernels, beside the model", ("text", "json", "ktap")))
+    add_lab(command("lab", "set up real kernels, or say what there is", ()))
     return top
 
 
@@ -136,6 +146,46 @@ def add_matrix(found: Parser) -> None:
     add_limits(found)
 
 
+def add_conform(found: Parser) -> None:
+    found.add_argument("scenario", metavar="SCENARIO", nargs="*", help="default: all that programs can do")
+    found.add_argument(
+        "--kernel", metavar="K,...", action="append", default=[], help="e.g. 6.12,7.2 (default: all set up)"
+    )
+    found.add_argument("--design", metavar="D", help="beside this design instead of the kernel's own")
+    found.add_argument("--order", metavar="'A B A'", help="the order of the tasks' calls")
+    found.add_argument("--scope", metavar="NAME=N,...", action="append", default=[])
+    found.add_argument("--kernel-image", metavar="FILE", help="a bzImage of your own")
+    found.add_argument("--modules", metavar="DIR", help="its lib/modules/RELEASE")
+    found.add_argument("--vmlinux", metavar="FILE", help="its vmlinux with debug information")
+    found.add_argument("--emit-c", metavar="FILE.c", help="write the operations as a C program instead")
+    found.add_argument("--write", metavar="FILE.md", help="put the tables into a page, between its marks")
+    found.add_argument("--jobs", metavar="N", type=positive, help="guests at a time (default: one a core)")
+    found.add_argument(
+        "--timeout", metavar="S", type=seconds, default=60.0, help="for one run (default: 60)"
+    )
+
+
+def add_lab(lab: Parser) -> None:
+    actions = lab.add_subparsers(dest="action", required=True, parser_class=Parser, metavar="ACTION")
+    about = "fetch kernels and what a guest needs from the Debian archive"
+    setup = actions.add_parser("setup", help=about, description=about, allow_abbrev=False)
+    setup.add_argument(
+        "--kernel", metavar="V,...", action="append", default=[], help="only these: 5.10, 6.1, 6.12, 7.2"
+    )
+    setup.add_argument(
+        "--debug-info", action="store_true", help="also vmlinux with debug information: 300 MB each"
+    )
+    setup.add_argument("--update", action="store_true", help="refresh what the archive has newer")
+    setup.add_argument(
+        "--mirror", metavar="URL", type=url, help="of Debian (default: that of the host's apt)"
+    )
+    setup.add_argument("--security-mirror", metavar="URL", type=url, help="of Debian's security updates")
+    about = "what the lab has: kernels, tools of the host"
+    status = actions.add_parser("status", help=about, description=about, allow_abbrev=False)
+    for found in (setup, status):
+        found.add_argument("--format", choices=("text", "json"), default="text", help="what to print")
+
+
 def main(argv: Sequence[str] | None = None, load: Loader | None = None) -> int:
     """Run a command and return its exit code; nothing but the result goes to stdout."""
     args = list(sys.argv[1:] if argv is None else argv)
@@ -146,6 +196,8 @@ def main(argv: Sequence[str] | None = None, load: Loader | None = None) -> int:
         code = COMMANDS[options.command](Context(options, load))
         sys.stdout.flush()
         return code
+    except LabError as error:
+        return failed(str(error), UNDETERMINED)
     except ZonedevError as error:
         return failed(str(error))
     except BrokenPipeError:
@@ -159,12 +211,12 @@ def main(argv: Sequence[str] | None = None, load: Loader | None = None) -> int:
         return failed(f"internal error: {text} (set ZONEDEV_TRACEBACK=1 for the traceback)")
 
 
-def failed(text: str) -> int:
+def failed(text: str, code: int = ERROR) -> int:
     """Report an error in one line, after its traceback where that is asked for."""
     if os.environ.get("ZONEDEV_TRACEBACK"):
         traceback.print_exc()
     complain(text)
-    return ERROR
+    return code
 
 
 def entry() -> NoReturn:

@@ -6,7 +6,9 @@ from collections.abc import Callable, Mapping
 
 from zonedev.commands.checking import matrix, run_check
 from zonedev.commands.comparing import cost, diff
+from zonedev.commands.conform import conform
 from zonedev.commands.context import Context
+from zonedev.commands.lab import lab
 from zonedev.commands.lists import designs, rules, scenarios
 from zonedev.commands.running import replay, run_schedule
 
@@ -20,6 +22,8 @@ COMMANDS: Mapping[str, Callable[[Context], int]] = {
     "replay": replay,
     "diff": diff,
     "cost": cost,
+    "conform": conform,
+    "lab": lab,
 }
 
 __all__ = ["COMMANDS", "Context"]

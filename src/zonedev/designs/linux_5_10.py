@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from zonedev.designs.linux_6_1 import Linux61
 from zonedev.kernel.gup import FOLL_LONGTERM, FOLL_PIN
+from zonedev.kernel.memremap import DevicePages
 from zonedev.kernel.page import GUP_PIN_COUNTING_BIAS, DevPagemap, MemoryType, Page
 from zonedev.kernel.pgtable import AddressSpace, Mm, Vma
 from zonedev.lang.primitives import (
@@ -23,7 +25,7 @@ from zonedev.lang.primitives import (
     wait_for_completion,
     wake_up,
 )
-from zonedev.lang.runtime import current
+from zonedev.lang.runtime import at_setup, current
 
 
 class Linux510(Linux61):
@@ -117,8 +119,16 @@ class Linux510(Linux61):
 
     def dax_set_mappings(k, vma: Vma, start: int) -> None:
         """The loop at the end of dev_dax_huge_fault() (drivers/dax/device.c)."""
-        for va in range(start, start + vma.vm_file.per_folio):
-            k.dax_set_mapping(vma, k.subpage(vma, va))
+        for page in k.pages_of_entry(vma, start):
+            k.dax_set_mapping(vma, page)
+
+    @at_setup
+    def pages_of_entry(self, vma: Vma, start: int) -> Sequence[Page]:
+        """The pages that an entry maps; in a machine by hand those that anybody has touched."""
+        file, first = vma.vm_file, start - vma.start
+        if isinstance(file.pages, DevicePages):
+            return file.pages.made(first, file.per_folio)
+        return tuple(file.pages[first : first + file.per_folio])
 
     # --- GUP ---------------------------------------------------------------------------------------
 

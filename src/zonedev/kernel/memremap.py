@@ -45,6 +45,10 @@ class DevicePages(Sequence["Page"]):
     def __iter__(self) -> Iterator[Page]:
         return iter([self._made[i] for i in sorted(self._made)])
 
+    def made(self, first: int, nr: int) -> list[Page]:
+        """Those that exist of the `nr` pages from `first` on."""
+        return [self._made[i] for i in sorted(self._made) if first <= i < first + nr]
+
 
 class Memremap(PageOps):
     """mm/memremap.c as of v7.2."""

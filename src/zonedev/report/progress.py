@@ -29,8 +29,8 @@ class Reporter:
     Nothing is shown for what takes less than a second, and nothing ever on stdout.
     """
 
-    def __init__(self, what: str = "") -> None:
-        self.what = what
+    def __init__(self, what: str = "", unit: str = "checks") -> None:
+        self.what, self.unit = what, unit
         self.begun = time.perf_counter()
         self.shown = self.begun
         self.terminal = sys.stderr.isatty()
@@ -61,7 +61,13 @@ class Reporter:
         """Report on a list of checks."""
         now = time.perf_counter()
         if self._due(now):
-            self._show(f"{self.what}: {done} of {total} checks", now)
+            self._show(f"{self.what}: {done} of {total} {self.unit}", now)
+
+    def stage(self, text: str, percent: float | None = None) -> None:
+        """Report on a work of several stages, each as far as its percentage."""
+        now = time.perf_counter()
+        if self._due(now):
+            self._show(f"{self.what}: {text}" + ("" if percent is None else f": {percent:.0f}%"), now)
 
     def _due(self, now: float) -> bool:
         if now - self.begun < FIRST:

@@ -1,0 +1,1 @@
+"""Real kernels under QEMU: the same scenarios on the real thing."""

@@ -1,0 +1,125 @@
+"""Runs of scenarios on real kernels beside the model, several guests side by side."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from zonedev.lab import accel, initramfs
+from zonedev.lab.compare import NOT_RUN, TIMEOUT, Conformance, compare
+from zonedev.lab.counts import Inspector
+from zonedev.lab.guests import BootFailed, Guest, GuestTimeout
+from zonedev.lab.kernels import LabKernel
+from zonedev.lab.means import Pin, pins_of
+from zonedev.lab.model import Model
+from zonedev.lab.qemu import Hardware
+from zonedev.lab.real import Real
+from zonedev.lab.story import Line
+from zonedev.lab.teller import Teller
+from zonedev.lang.errors import ZonedevError
+from zonedev.lang.system import Specification
+from zonedev.scenarios.base import Scenario, full_scope
+
+#: Bytes of an NVDIMM on which a device of 1 GiB pages fits.
+NVDIMM_PUD = 3 << 30
+
+
+@dataclass(frozen=True)
+class Run:
+    """One scenario in one order on one kernel, beside one design."""
+
+    scenario: type[Scenario]
+    order: tuple[str, ...]
+    kernel: LabKernel
+    design: type[Specification]
+    design_name: str
+    scope: Mapping[str, str | int] = field(default_factory=dict)
+
+    def blank(self) -> Conformance:
+        """What is known of it before it was run."""
+        scope = full_scope(self.scenario, self.scope)
+        given = {n: scope[n] for n in self.scope}
+        return Conformance(
+            self.scenario.name(),
+            self.kernel.name,
+            self.kernel.version or self.kernel.release,
+            self.design_name,
+            " ".join(self.order),
+            given,
+        )
+
+
+def conform(run: Run, seconds: float = 60.0) -> Conformance:
+    """Run one; what goes wrong is in its verdict, never raised."""
+    found = run.blank()
+    begun = time.monotonic()
+    try:
+        found.accel = accel.choose()
+        archive = initramfs.build(run.kernel)
+        with Guest(run.kernel, archive, accel=found.accel, hardware=hardware(run)) as guest:
+            try:
+                guest.boot(seconds)
+                tell_both(run, guest, found, begun + seconds)
+            finally:
+                found.console = list(guest.console[-40:])
+    except BootFailed as error:
+        found.verdict, found.why, found.console = NOT_RUN, str(error), error.tail
+    except GuestTimeout as error:
+        found.verdict, found.why = TIMEOUT, str(error)
+    except (ZonedevError, OSError) as error:
+        found.verdict, found.why = NOT_RUN, str(error)
+    found.seconds = time.monotonic() - begun
+    return found
+
+
+def hardware(run: Run) -> Hardware:
+    """NVDIMMs that a device of the scenario's page size fits on."""
+    pud = full_scope(run.scenario, run.scope).get("size") == "pud"
+    return Hardware(nvdimms=(NVDIMM_PUD,)) if pud else Hardware()
+
+
+def tell_both(run: Run, guest: Guest, found: Conformance, until: float) -> None:
+    """The machine makes its devices, the model tells with theirs, the machine tells."""
+    pins = pins_of(run.kernel.release)
+    scope = full_scope(run.scenario, run.scope)
+    real = Real(guest, Inspector(guest), pins, until)
+    machine = Teller(real, run.scenario, scope, run.design)
+    machine.set_up()
+    foretold = foretell(run, real.sizes, pins)
+    machine.hear(foretold)
+    told = machine.tell(run.order)
+    found.means = {n: p.name for n, p in pins.items() if any(n + "(" in line.text for line in told)}
+    found.rows = compare(foretold, told)
+    found.conclude()
+
+
+def foretell(run: Run, sizes: Mapping[str, int], pins: Mapping[str, Pin]) -> list[Line]:
+    """What the model says, with devices of the given sizes in bytes."""
+    model = Model(run.design, sizes, pins)
+    try:
+        teller = Teller(model, run.scenario, full_scope(run.scenario, run.scope), run.design)
+        teller.set_up()
+        return teller.tell(run.order)
+    finally:
+        model.close()
+
+
+def conform_all(
+    runs: Sequence[Run], jobs: int, seconds: float, done: Callable[[int, int], None]
+) -> list[Conformance]:
+    """All of them, `jobs` guests at a time, in the order in which they are given."""
+    found: list[Conformance] = []
+    with ThreadPoolExecutor(jobs) as pool:
+        for result in pool.map(lambda run: conform(run, seconds), runs):
+            found.append(result)
+            done(len(found), len(runs))
+    return found
+
+
+def orders_of(scenario: type[Scenario], given: str | None) -> list[tuple[str, ...]]:
+    """The orders to try: what the user gives, or the scenario's own."""
+    from zonedev.lab.teller import parse_order
+
+    return [parse_order(text, scenario) for text in ([given] if given is not None else scenario.orders)]

@@ -1,0 +1,166 @@
+"""The reference counts of a guest's pages and pagemaps, read from outside while it runs."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+from zonedev.lab import debuginfo
+from zonedev.lab.btf import Btf, BtfError
+from zonedev.lab.debuginfo import DwarfTypes, program
+from zonedev.lab.errors import LabError
+from zonedev.lab.layout import Layout, Types
+from zonedev.lab.memory import WORD, Memory, symbols
+
+PFNS = 1 << 34  # as many as 46 bits of physical addresses have
+PERCPU_COUNT_BIAS = 1 << 63
+PERCPU_REF_ATOMIC = 1  # bits of percpu_count_ptr (include/linux/percpu-refcount.h)
+PERCPU_REF_DEAD = 2
+SYMBOLS = ("__start_BTF", "__stop_BTF", "__per_cpu_offset", "vmemmap_base", *debuginfo.SYMBOLS)
+
+
+@dataclass(frozen=True)
+class PageCounts:
+    """The counts of the folio of a page; 0 mappings and 0 pins are 0.
+
+    `pincount` is the kernel's own field, which only a large folio has: a pin of a small one is
+    GUP_PIN_COUNTING_BIAS in `refcount`.
+    """
+
+    refcount: int
+    mapcount: int
+    pincount: int
+
+
+class Inspector:
+    """Reads counts.  The guest does nothing for it, but for its symbols once."""
+
+    def __init__(self, guest: Memory) -> None:
+        self._guest = guest
+        self._symbol = symbols(guest, SYMBOLS)
+        for name in ("__per_cpu_offset", "vmemmap_base"):
+            if name not in self._symbol:
+                raise LabError(
+                    f"counts are not observable: {name} is not in /proc/kallsyms (CONFIG_KALLSYMS_ALL)"
+                )
+        self.layout = Layout.of(types_of(guest, self._symbol))
+        base = self._guest.read(self._symbol["vmemmap_base"], WORD)
+        if base is None:
+            raise LabError("counts are not observable: vmemmap_base cannot be read")
+        self._vmemmap = int.from_bytes(base, "little")
+
+    def page(self, pfn: int) -> PageCounts | None:
+        """The counts of the page with a page frame number; None where its struct page is gone."""
+        head = self._head(pfn)
+        if head is None:
+            return None
+        of = self.layout
+        large = self._word(head + of.flags, 8)
+        refcount = self._count(head + of.refcount)
+        if large is None or refcount is None:
+            return None
+        if not large >> of.head_bit & 1:
+            mapcount = self._count(head + of.mapcount)
+            return None if mapcount is None else PageCounts(refcount, mapcount + 1, 0)
+        return PageCounts(refcount, self._mappings(head, pfn), self._tail_count(head, of.pincount) or 0)
+
+    def _mappings(self, head: int, pfn: int) -> int:
+        """folio_mapcount() of a large folio; before v6.10 page_mapcount() of its page."""
+        of = self.layout
+        if of.large_mapcount is not None:
+            return (self._tail_count(head, of.large_mapcount) or 0) + 1
+        whole = self._tail_count(head, of.entire_mapcount)
+        alone = self._count(self._page(pfn) + of.mapcount)
+        return (0 if whole is None else whole + 1) + (0 if alone is None else alone + 1)
+
+    def pgmap(self, pfn: int) -> int | None:
+        """The address of the page's dev_pagemap; None where the struct page is gone or has none."""
+        head = self._head(pfn)
+        return None if head is None else self._word(head + self.layout.pgmap) or None
+
+    def pgmap_ref(self, pfn: int) -> int | None:
+        """The references to the page's pagemap; None where they cannot be seen any more."""
+        pgmap = self.pgmap(pfn)
+        return None if pgmap is None else self.ref(pgmap)
+
+    def ref(self, pgmap: int) -> int | None:
+        """The references that a dev_pagemap's percpu_ref counts; None where it was freed."""
+        of = self.layout
+        ref: int | None = pgmap + of.ref
+        if of.ref_is_pointer:
+            ref = self._word(pgmap + of.ref)
+        if not ref:
+            return None
+        pointer, data = self._word(ref + of.percpu_count_ptr), self._word(ref + of.data)
+        count = self._word(data + of.count) if data else None
+        if pointer is None or count is None:
+            return None
+        if pointer & PERCPU_REF_ATOMIC and count < PERCPU_COUNT_BIAS >> 1:
+            return count
+        # Until the grace period after a kill the bias is still in, and what the CPUs count is to be added.
+        parts = self._per_cpu(pointer & ~(PERCPU_REF_ATOMIC | PERCPU_REF_DEAD))
+        return None if parts is None else signed(count - PERCPU_COUNT_BIAS + sum(parts))
+
+    def _per_cpu(self, address: int) -> list[int] | None:
+        found = []
+        for cpu in range(self._guest.cpus):
+            offset = self._word(self._symbol["__per_cpu_offset"] + WORD * cpu)
+            value = None if offset is None else self._word(address + offset & (1 << 64) - 1)
+            if value is None:
+                return None
+            found.append(value)
+        return found
+
+    def pfn_of(self, address: int) -> int | None:
+        """The page frame number whose struct page an address lies in; None for any other address."""
+        pfn = (address - self._vmemmap) // self.layout.page_size
+        return pfn if 0 <= pfn < PFNS else None
+
+    def _page(self, pfn: int) -> int:
+        """The address of a struct page."""
+        return self._vmemmap + pfn * self.layout.page_size
+
+    def _head(self, pfn: int) -> int | None:
+        """The address of the first struct page of the page's folio."""
+        page = self._page(pfn)
+        info = self._word(page + self.layout.head)
+        if info is None:
+            return None
+        # Either the head's address or, since v7.0, a mask for the page's own.  A folio is aligned to its
+        # size, so that both do as a mask.
+        return page & info - 1 if info & 1 else page
+
+    def _word(self, address: int, size: int = WORD) -> int | None:
+        data = self._guest.read(address, size)
+        return None if data is None else int.from_bytes(data, "little")
+
+    def _count(self, address: int) -> int | None:
+        """An atomic_t."""
+        data = self._guest.read(address, 4)
+        return None if data is None else int(struct.unpack("<i", data)[0])
+
+    def _tail_count(self, head: int, offset: int | None) -> int | None:
+        return None if offset is None else self._count(head + offset)
+
+
+def signed(word: int) -> int:
+    """A long out of 64 bits."""
+    word &= (1 << 64) - 1
+    return word - (1 << 64) if word >> 63 else word
+
+
+def types_of(guest: Memory, symbol: dict[str, int]) -> Types:
+    """The kernel's types: out of its own BTF, or else out of its debug information.
+
+    LabError where it has neither.
+    """
+    start, stop = symbol.get("__start_BTF"), symbol.get("__stop_BTF")
+    data = guest.read(start, stop - start) if start and stop else None
+    if data is None:
+        if guest.kernel.vmlinux is None:
+            raise LabError("counts are not observable: neither BTF (CONFIG_DEBUG_INFO_BTF) nor --vmlinux")
+        return DwarfTypes(program(guest, symbol))
+    try:
+        return Btf(data)
+    except BtfError as error:
+        raise LabError(f"counts are not observable: {error}") from None

@@ -1,0 +1,323 @@
+"""The machine as a side: a guest in which an agent makes the system calls."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+from zonedev.lab.channel import Request
+from zonedev.lab.counts import Inspector
+from zonedev.lab.errors import LabError
+from zonedev.lab.guests import Guest, GuestGone, GuestTimeout
+from zonedev.lab.means import Pin
+from zonedev.lab.model import BY_DMA, STORED, counts_text, refs_text
+from zonedev.lab.story import Crash, Device, Line, Ongoing, PageOf, SetUpTask, Va
+from zonedev.lab.waits import PATIENCE
+
+ALIGN = {"pte": "4K", "pmd": "2M", "pud": "1G"}
+#: Bytes of a file that maps with PTEs, being too small for anything else, or with PMDs.
+FILE = {"pte": 64 << 10, "pmd": 4 << 20}
+#: Seconds within which what is expected has to happen, such as a put by a workqueue.
+SOON = 3.0
+#: Seconds between a call's return and the belief that it did no harm.
+QUIET = 0.2
+#: Seconds for a set-up call, among them the creation of a namespace.
+SETUP = 20.0
+
+DRIVERS = {"device_dax": "/sys/bus/dax/drivers/device_dax"}
+SIGNALS = ("SIGBUS", "SIGSEGV")
+#: The kinds of kernel reports that a story ends with.
+REPORTED = ("WARNING", "BUG", "oops", "panic")
+
+
+class Real:
+    """Tells a story by having the guest's tasks make system calls.
+
+    `pins` is how each function that takes a page is called, by the function's name.
+    `until` is when the story has to be over, on time.monotonic()'s clock.
+    `sizes` are, once a device is there, the bytes of its pagemap, or of a file.
+    """
+
+    def __init__(
+        self, guest: Guest, inspector: Inspector, pins: Mapping[str, Pin], until: float = math.inf
+    ) -> None:
+        self.guest, self.inspector, self._pins, self._until = guest, inspector, pins, until
+        self.sizes: dict[str, int] = {}
+        self._paths: dict[Device, str] = {}
+        self._names: dict[Device, str] = {}  # in sysfs
+        self._lengths: dict[Device, int] = {}  # of what a task maps, in bytes
+        self._first_pfn: dict[Device, int] = {}
+        self._tasks: set[str] = set()
+        self._unborn: set[str] = set()
+        self._address: dict[Va, str] = {}
+        self._held: dict[tuple[str, PageOf], list[tuple[Pin, str]]] = {}
+        self._ready: set[str] = set()  # the scripts that have set up what a pin needs
+        self._reports = 0
+
+    # --- set-up -------------------------------------------------------------------------------
+
+    def create(self, device: Device) -> None:
+        """A namespace of the kind that the scenario asks for."""
+        getattr(self, f"_create_{device.kind}")(device)
+
+    def _create_device_dax(self, device: Device) -> None:
+        """The pagemap is that of the whole namespace, which begins with what libnvdimm keeps
+        for itself."""
+        name = self._sh(f"/lab/devdax {ALIGN[device.shape.get('size', 'pte')]}").split()[0]
+        self._names[device], self._paths[device] = name, f"/dev/{name}"
+        sysfs = f"$(readlink -f /sys/bus/dax/devices/{name})"
+        self._lengths[device] = int(self._sh(f"cat {sysfs}/size"))
+        self._find_pages(device, sysfs, f"{sysfs}/..")
+
+    def _create_pmem_device(self, device: Device) -> None:
+        name, mount = self._sh("/lab/fsdax ext4").split()
+        self._paths[device] = mount
+        sysfs = f"$(readlink -f /sys/block/{name}/device)"
+        self._find_pages(device, sysfs, sysfs)
+
+    def _find_pages(self, device: Device, data: str, nd: str) -> None:
+        """Where a device's data begin, and how large its namespace is, from sysfs."""
+        self._first_pfn[device] = int(self._sh(f"cat {data}/resource"), 16) >> 12
+        self.sizes[device.name] = int(self._sh(f"cat {nd}/../$(cat {nd}/namespace)/size"))
+
+    def _create_dax_file(self, device: Device) -> None:
+        """A file whose blocks were written, and never mapped."""
+        assert device.on is not None
+        path = f"{self._paths[device.on]}/{device.name}"
+        size = FILE[device.on.shape.get("size", "pte")]
+        self._sh(f"dd if=/dev/zero of={path} bs={size} count=1 && sync")
+        self._paths[device], self._lengths[device] = path, size
+        self.sizes[device.name] = size
+        self._exists("setup")
+        offset = int(self.guest.call("setup", "fiemap", path, 0, seconds=SETUP), 0)
+        self._first_pfn[device] = self._first_pfn[device.on] + (offset >> 12)
+
+    def _sh(self, command: str) -> str:
+        """The output of a shell command in the guest; LabError where it fails."""
+        code, output = self.guest.shell(command, SETUP)
+        if code:
+            raise LabError(f"the guest's {command.split()[0]} failed: {' '.join(output.split())[-200:]}")
+        return output
+
+    # --- calls --------------------------------------------------------------------------------
+
+    def begin(self, call: Ongoing, name: str, args: Sequence[Any], hint: Line | None) -> None:
+        own = getattr(self, f"_do_{name}", None)
+        if own is None:
+            raise LabError(f"{name}() is nothing that a program can ask a kernel for")
+        if time.monotonic() > self._until:
+            raise GuestTimeout(f"{call.task}: {call.text}: the time is up before it begins")
+        with self._watching(call, hint):
+            if name != "clone_vm":
+                self._exists(call.task)
+            own(call, *args)
+            if not call.done:
+                self._settle(call)
+
+    def follow(self, call: Ongoing, hint: Line | None) -> None:
+        with self._watching(call, hint):
+            if self.guest.wait(call.handle[0], SOON if hint else QUIET):
+                self._answered(call)
+
+    def _exists(self, task: str) -> None:
+        if task not in self._tasks and task not in self._unborn:
+            self._tasks.add(task)
+            self.guest.call("-", "spawn", task, seconds=SETUP)
+
+    def _ask(self, call: Ongoing, ended: Callable[[str], None], op: str, *args: str | int) -> None:
+        """Send a request; `ended` is given the answer, now or later."""
+        call.handle = (self.guest.ask(call.task, op, *args), ended)
+
+    def _settle(self, call: Ongoing) -> None:
+        """Wait until a call has returned, or waits for somebody."""
+        request: Request = call.handle[0]
+        left = self._until - time.monotonic()
+        patience = replace(PATIENCE, total=max(0.0, min(PATIENCE.total, left)))
+        done = self.guest.wait(request, QUIET)
+        blocked = None if done else self.guest.settle(request, patience=patience)[0]
+        if blocked is None:
+            self._answered(call)
+        else:
+            call.stack = blocked.stack
+            call.note = " < ".join(blocked.stack[:6])
+
+    def _answered(self, call: Ongoing) -> None:
+        request, ended = call.handle
+        call.note = ""
+        if request.error is None:
+            ended(request.value)
+        elif request.error in SIGNALS:
+            call.end(request.error)
+        else:
+            call.end("fails")
+            call.note = request.error
+
+    @contextmanager
+    def _watching(self, call: Ongoing, hint: Line | None) -> Iterator[None]:
+        """Raise Crash where the kernel goes down meanwhile or soon after, or warns."""
+        foretold = hint is not None and hint.said is not None and hint.said.startswith(("oops", "WARN"))
+        try:
+            yield
+        except GuestGone:
+            foretold = True  # the report is still to be read
+        deadline = time.monotonic() + (SOON if foretold else QUIET)
+        while True:
+            reports = [r for r in self.guest.events if r.kind in REPORTED]
+            if len(reports) > self._reports:
+                raise self._crash(reports[self._reports])
+            if not self.guest.alive:
+                raise Crash("panic", self.guest.exit_reason or "")
+            if time.monotonic() >= deadline:
+                return
+            self.guest.pump(0.05)
+
+    def _crash(self, report: Any) -> Crash:
+        """A report of the kernel's, as the model would put it."""
+        note = " in ".join(p for p in (report.what, report.function) if p)
+        if report.kind in ("oops", "BUG", "panic"):
+            page = self._page_of(report.address) if report.address is not None else None
+            return Crash(f"oops on {page}" if page else "oops", note)
+        return Crash(report.kind, note)
+
+    def _page_of(self, address: int) -> str | None:
+        """The page of the story that an address is the struct page of, or in."""
+        pfn = self.inspector.pfn_of(address)
+        for device, first in self._first_pfn.items():
+            for page in device.pages:
+                if pfn == first + page.index:
+                    return page.name
+        return None
+
+    # --- one method for each call that a scenario can make --------------------------------------
+
+    def _do_mmap(self, call: Ongoing, va: Va) -> None:
+        def mapped(address: str) -> None:
+            self._address[va] = address
+            call.end("done", True)
+
+        self._ask(call, mapped, "mmap", self._paths[va.device], 0, self._lengths[va.device])
+
+    def _do_reserve(self, call: Ongoing, va: Va) -> None:
+        call.end("done")  # the kernel chooses the address when it is mapped
+
+    _do_mmap_fixed = _do_mmap
+
+    def _do_munmap(self, call: Ongoing, va: Va) -> None:
+        length = self._lengths[va.device]
+        self._ask(call, lambda _: call.end("done"), "munmap", self._address[va], length)
+
+    def _do_touch(self, call: Ongoing, va: Va, write: bool = True) -> None:
+        page, address = va.device.pages[0], self._address[va]
+        if write:
+            self._ask(call, lambda _: call.end("done", page), "write", address, STORED.hex())
+        else:
+            self._ask(call, lambda byte: call.end(f"reads {byte}", page), "read", address, 1)
+
+    def _do_clone_vm(self, call: Ongoing, other: str) -> None:
+        """The thread is made by a task of the process that it will be in."""
+        self._exists(other)
+        self._tasks.add(call.task)
+        self.guest.call(other, "thread", call.task, seconds=SETUP)
+        call.end("done")
+
+    def _do_may_fork(self, call: Ongoing, child: str) -> None:
+        self._unborn.add(child)
+        call.end("done")
+
+    def _do_fork(self, call: Ongoing, child: SetUpTask) -> None:
+        self._ask(call, lambda _: call.end("done", True), "fork", child.name)
+
+    def _do_exit(self, call: Ongoing) -> None:
+        self._ask(call, lambda _: call.end("done"), "exit")
+
+    def _do_unbind(self, call: Ongoing, device: Device) -> None:
+        driver, name = DRIVERS[device.kind], self._names[device]
+        self._ask(call, lambda _: call.end("done"), "write_file", f"{driver}/unbind", name)
+
+    def _take(self, call: Ongoing, function: str, va: Va) -> None:
+        """Pin a page, or get it."""
+        pin, page = self._pins[function], va.device.pages[0]
+        if pin.needs and pin.needs not in self._ready:
+            self._ready.add(pin.needs)
+            self._sh(pin.needs)
+
+        def taken(handle: str) -> None:
+            self._held.setdefault((call.task, page), []).append((pin, handle))
+            call.end(page.name, page)
+
+        self._ask(call, taken, pin.op, self._address[va], 4096, *pin.rest)
+
+    def _do_pin_user_pages(self, call: Ongoing, va: Va, flags: int = 0) -> None:
+        self._take(call, "pin_user_pages", va)
+
+    def _do_pin_user_pages_fast(self, call: Ongoing, va: Va, flags: int = 0) -> None:
+        self._take(call, "pin_user_pages_fast", va)
+
+    def _do_get_user_pages_fast(self, call: Ongoing, va: Va, flags: int = 0) -> None:
+        self._take(call, "get_user_pages_fast", va)
+
+    def _do_unpin_user_page(self, call: Ongoing, page: PageOf | None) -> None:
+        if page is None:
+            call.end("fails")  # the call that was to take it has failed
+            return
+        pin, handle = self._held[call.task, page].pop()
+        self._ask(call, lambda _: call.end("done"), pin.drop, handle)
+
+    _do_put_page = _do_unpin_user_page
+
+    def _do_dma_write(self, call: Ongoing, page: PageOf, owner: int = 1) -> None:
+        pin, handle = self._held[call.task, page][-1]
+        if not pin.dma:
+            call.end(None)
+            call.note = f"{pin.name} lets no program choose when"
+            return
+        self._ask(call, lambda _: call.end("done"), "uring_write", handle, BY_DMA.hex())
+
+    def _do_futex_wake(self, call: Ongoing, va: Va) -> None:
+        self._ask(call, lambda _: call.end("done"), "futex_wake", self._address[va])
+
+    def _do_reuse_if_idle(self, call: Ongoing, page: PageOf) -> None:
+        """A file system looks at the count; so does the host."""
+        counts = self.inspector.page(self._pfn(page))
+        idle = counts is not None and counts.refcount == 1
+        call.end("reused" if idle else "busy", idle)
+
+    # --- looking ------------------------------------------------------------------------------
+
+    def _pfn(self, page: PageOf) -> int:
+        return self._first_pfn[page.device] + page.index
+
+    def look(self, page: PageOf, hint: Line | None) -> str | None:
+        def now() -> str | None:
+            counts = self.inspector.page(self._pfn(page))
+            if counts is None:
+                return "removed"
+            return counts_text(counts.refcount, counts.mapcount, counts.pincount)
+
+        return self._eventually(now, hint)
+
+    def look_pagemap(self, device: Device, hint: Line | None) -> str | None:
+        if hint is not None and hint.said is None:
+            return None  # it was freed: whatever lies there now is not the pagemap
+
+        def now() -> str | None:
+            refs = self.inspector.pgmap_ref(self._first_pfn[device])
+            return None if refs is None else refs_text(refs)
+
+        return self._eventually(now, hint)
+
+    def _eventually(self, now: Callable[[], str | None], hint: Line | None) -> str | None:
+        """What is seen as soon as it is what is expected, or else after a while: workqueues
+        and RCU callbacks take their time."""
+        deadline = time.monotonic() + SOON
+        found = now()
+        while hint is not None and hint.said is not None and found != hint.said:
+            if time.monotonic() > deadline:
+                break
+            self.guest.pump(0.1)
+            found = now()
+        return found

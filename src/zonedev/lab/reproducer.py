@@ -1,0 +1,132 @@
+"""A run as a C program: its requests, taken down instead of sent."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from zonedev.lab.conform import Run, foretell
+from zonedev.lab.emit import DEVICE, NAME, Step, program
+from zonedev.lab.means import pins_of
+from zonedev.lab.real import ALIGN, FILE, Real
+from zonedev.lab.story import Device, Line, Ongoing, PageOf
+from zonedev.lab.teller import Teller
+from zonedev.lang.errors import ZonedevError
+from zonedev.scenarios.base import full_scope
+
+#: Bytes of the device's pagemap, as the model takes it; no line of the program depends on them.
+SIZE = 512 << 20
+#: Bytes that a task maps, by the level at which the device maps.
+LENGTHS = {"pte": 4096, "pmd": 2 << 20, "pud": 1 << 30}
+#: What the variables are called that take a request's result.
+RESULTS = {"mmap": "va", "vmsplice": "pin", "uring_pin": "pin", "xdp_pin": "pin", "dio_submit": "pin"}
+
+
+class Request:
+    """A request that is answered by the name of the variable that takes its result."""
+
+    error = None
+
+    def __init__(self, value: str) -> None:
+        self.value = value
+
+
+class Notebook:
+    """In a guest's place: takes the tasks' requests down."""
+
+    def __init__(self) -> None:
+        self.steps: list[Step] = []
+        self._taken: dict[str, int] = {}
+
+    def ask(self, task: str, op: str, *args: str | int) -> Request:
+        name = RESULTS.get(op, "")
+        if name:
+            number = self._taken[name] = self._taken.get(name, 0) + 1
+            name += str(number) if number > 1 else ""
+        self.steps.append(Step(task, op, args, name))
+        return Request(name)
+
+    def call(self, task: str, op: str, *args: str | int, seconds: float = 0.0) -> str:
+        return "" if task == "-" else self.ask(task, op, *args).value
+
+    def blocks(self) -> None:
+        """Mark the last step as one that waits."""
+        self.steps[-1] = replace(self.steps[-1], blocks=True)
+
+
+class Script(Real):
+    """Tells a story to a notebook; what waits, the model's story says."""
+
+    def __init__(self, notebook: Notebook, pins: Any) -> None:
+        super().__init__(notebook, None, pins)  # type: ignore[arg-type]
+        self._notebook = notebook
+        self.setup: list[str] = []
+
+    def create(self, device: Device) -> None:
+        level = (device.on or device).shape.get("size", "pte")
+        self.sizes[device.name] = SIZE if device.on is None else FILE[level]
+        self._names[device], self._paths[device] = NAME, DEVICE
+        self._lengths[device] = LENGTHS[level] if device.on is None else FILE[level]
+        if len(self._names) - (device.on is not None) > 1:
+            raise ZonedevError("--emit-c writes a program for one device, and the scenario has more")
+        self.setup += commands(device, level)
+
+    def begin(self, call: Ongoing, name: str, args: Sequence[Any], hint: Line | None) -> None:
+        if name != "clone_vm":
+            self._exists(call.task)
+        getattr(self, f"_do_{name}")(call, *args)
+        if hint is not None and hint.said == "waits":
+            self._notebook.blocks()
+        elif not call.done:
+            self._answered(call)
+
+    def follow(self, call: Ongoing, hint: Line | None) -> None:
+        if hint is not None:
+            self._answered(call)
+
+    def _do_reuse_if_idle(self, call: Ongoing, page: PageOf) -> None:
+        call.end(None, True)  # a look of the host's
+
+    def look(self, page: PageOf, hint: Line | None) -> str | None:
+        return None
+
+    def look_pagemap(self, device: Device, hint: Line | None) -> str | None:
+        return None
+
+
+def commands(device: Device, level: str) -> list[str]:
+    """How to make a device, for a reader to do by hand."""
+    if device.kind == "device_dax":
+        return [f"ndctl create-namespace -m devdax -M mem -e namespace0.0 -a {ALIGN[level]} -f"]
+    if device.kind == "pmem_device":
+        return [
+            "ndctl create-namespace -m fsdax -M mem -e namespace0.0 -f",
+            "mkfs.ext4 -b 4096 -E stride=512,stripe_width=512 /dev/pmem0",
+            "mount -o dax=always /dev/pmem0 /mnt",
+        ]
+    return [f"dd if=/dev/zero of=/mnt/file bs={FILE[level]} count=1; sync"]
+
+
+def program_of(run: Run) -> str:
+    """The C program of a run; ZonedevError where it cannot be one."""
+    pins = pins_of(run.kernel.release)
+    script = Script(Notebook(), pins)
+    teller = Teller(script, run.scenario, full_scope(run.scenario, run.scope), run.design)
+    teller.set_up()
+    foretold = foretell(run, script.sizes, pins)
+    teller.hear(foretold)
+    teller.tell(run.order)
+    about = [f"On Linux {run.kernel.version}, by the rules of {run.design_name}:", "", *said(foretold)]
+    steps = [s for s in script._notebook.steps if s.op != "fiemap"]
+    return program(run.scenario.title(), about, script.setup, steps)
+
+
+def said(lines: Sequence[Line]) -> list[str]:
+    """The calls of a story, each with what comes of it."""
+    arrow = {"call": " -> ", "return": " at last -> "}
+    return [
+        f"  {line.task}: {line.text}{arrow[line.kind]}{line.said or 'not foretold'}"
+        for line in lines
+        if line.kind in arrow
+    ]

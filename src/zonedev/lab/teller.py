@@ -1,0 +1,241 @@
+"""Telling a scenario: which task goes on, what is said of it, and when to look at the counts."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from zonedev.kernel import gup
+from zonedev.lab.story import Crash, Device, Flag, Line, Ongoing, PageOf, Program, SetUp, SetUpTask, Side, Va
+from zonedev.lang.errors import ZonedevError
+from zonedev.lang.system import Specification
+from zonedev.scenarios.base import Scenario
+
+#: What a set-up calls the devices that it makes.
+DEVICE_NAMES = {"device_dax": "dax", "pmem_device": "pmem", "dax_file": "file"}
+
+
+class Teller:
+    """Runs a scenario's functions on a side, and notes what comes of it.
+
+    `design` names the parameters of the calls.
+    """
+
+    def __init__(
+        self,
+        side: Side,
+        scenario: type[Scenario],
+        scope: Mapping[str, Any],
+        design: type[Specification],
+    ) -> None:
+        self.side, self.scenario, self.design = side, scenario, design
+        self.lines: list[Line] = []
+        self.devices: list[Device] = []
+        self.programs: dict[str, Program] = {}
+        self._hints: dict[tuple[int, str, str, str], Line] = {}
+        self._moment = 0
+        self._born: set[str] = set()
+        self._to_be_born: set[str] = set()
+        self.m = SetUp(self, scope)
+
+    # --- the set-up ---------------------------------------------------------------------------
+
+    def set_up(self) -> None:
+        """Run the scenario's set-up, and each task up to its first call."""
+        setup = vars(self.scenario).get("setup") or self.scenario.setup
+        function: Callable[..., None] = setup.__func__ if isinstance(setup, staticmethod) else setup
+        function(self.m)
+        for thing in vars(self.m).values():
+            if isinstance(thing, Va):
+                thing.name = self.m.name_of(thing) or thing.name
+        for device in self.devices:
+            if device.kind != "pmem_device":
+                _ = device.pages[0]  # which is always looked at
+
+    def create(self, kind: str, on: Sequence[Any], shape: Mapping[str, Any]) -> Device:
+        """Make a device; `on` is what it lies on."""
+        if kind not in DEVICE_NAMES:
+            raise ZonedevError(f"{self.scenario.name()}: set-up: {kind}() is of the model alone")
+        name = DEVICE_NAMES[kind]
+        number = sum(d.kind == kind for d in self.devices)
+        device = Device(f"{name}{number}", kind, shape, *on)
+        self.devices.append(device)
+        self.side.create(device)
+        return device
+
+    def at_setup(self, task: str, name: str, args: Sequence[Any]) -> Any:
+        """A call of a task's at set-up, which must not wait."""
+        given: list[Any] = list(args)
+        if name == "may_fork":
+            self._to_be_born.add(args[0])
+        if name in ("mmap", "reserve"):
+            given = [Va(args[0])]
+        call = Ongoing(task, name)
+        self.side.begin(call, name, given, None)
+        if not call.done:
+            raise ZonedevError(f"{self.scenario.name()}: set-up: {name}() waits")
+        return given[0] if name in ("mmap", "reserve") else call.value
+
+    def hear(self, hints: Sequence[Line]) -> None:
+        """Take what the other side told as hints."""
+        self._hints = {line.key: line for line in hints}
+
+    # --- the tasks ----------------------------------------------------------------------------
+
+    def tell(self, order: Sequence[str]) -> list[Line]:
+        """The lines of the story: the tasks' calls in `order`, then one of each in turn."""
+        try:
+            self._look("setup", "")
+            for name, function in self.scenario.real_programs():
+                self.programs[name] = Program(name, function, self.m)
+            self._run_ahead()
+            for name in order:
+                self._next_call(self.programs[name])
+            while ready := [p for p in self.programs.values() if self._ready(p)]:
+                for program in ready:
+                    self._next_call(program)
+            for program in self._waiting():
+                assert program.ongoing is not None
+                self._say("end", program.task, program.ongoing.text, "waits for good")
+        except Crash:
+            pass
+        finally:
+            for program in self.programs.values():
+                if not program.ended:
+                    program.abandon()
+        return self.lines
+
+    def _ready(self, program: Program) -> bool:
+        return not program.ended and not program.waits and not self._held(program)
+
+    def _held(self, program: Program) -> bool:
+        """Whether a task waits for another one outside the kernel."""
+        if program.call is None:
+            return False
+        name, args = program.call
+        if name == "ret_from_fork":
+            return program.task in self._to_be_born - self._born
+        return name == "wait_for" and not args[0].up
+
+    def _next_call(self, program: Program) -> None:
+        if not self._ready(program):
+            return  # it has ended sooner than the order reckons with, or waits
+        assert program.call is not None
+        name, args = program.call
+        self._moment += 1
+        call = program.ongoing = Ongoing(program.task, self._text(name, args))
+        hint = self._hint("call", call.task, call.text)
+        try:
+            self.side.begin(call, name, args, hint)
+        except Crash as crash:
+            self._say("call", call.task, call.text, crash.said, note=crash.note)
+            raise
+        said = call.said if call.done else "waits"
+        self._say("call", call.task, call.text, said, note=call.note, stack=call.stack)
+        if call.done:
+            self._finish(program, name, args)
+        self._follow(program)
+        self._look("look", "")
+
+    def _finish(self, program: Program, name: str, args: Sequence[Any]) -> None:
+        assert program.ongoing is not None
+        if name == "fork" and program.ongoing.value is not None:
+            self._born.add(args[0].name)
+        program.answer(program.ongoing.value)
+        self._run_ahead()
+
+    def _follow(self, last: Program) -> None:
+        """See which of the calls that waited have gone on."""
+        for program in self._waiting():
+            call = program.ongoing
+            assert call is not None
+            if program is last:
+                continue
+            hint = self._hint("return", call.task, call.text)
+            try:
+                self.side.follow(call, hint)
+            except Crash as crash:
+                self._say("return", call.task, call.text, crash.said, note=crash.note)
+                raise
+            if call.done:
+                self._say("return", call.task, call.text, call.said, note=call.note)
+                assert program.call is not None
+                self._finish(program, *program.call)
+
+    def _waiting(self) -> list[Program]:
+        return [p for p in self.programs.values() if p.waits]
+
+    def _run_ahead(self) -> None:
+        """Run all tasks through what is no call of the kernel's."""
+        moved = True
+        while moved:
+            moved = False
+            for program in self.programs.values():
+                while self._glue(program):
+                    moved = True
+
+    def _glue(self, program: Program) -> bool:
+        """Do what a task wants of the scenario and not of the kernel; false where it stands."""
+        if program.call is None or program.waits or self._held(program):
+            return False
+        name, args = program.call
+        if name == "happens":
+            args[0].up = True
+        elif name == "observe":
+            self._look("observe", args[0], args[1])
+        elif name not in ("wait_for", "ret_from_fork"):
+            return False
+        program.answer(None)
+        return True
+
+    # --- what is said -------------------------------------------------------------------------
+
+    def _look(self, kind: str, label: str, *pages: PageOf) -> None:
+        """Note the counts of `pages`, or of all pages and pagemaps that the story has named."""
+        for page in pages or [p for d in self.devices for p in d.pages]:
+            self._say(kind, label, page.name, self.side.look(page, self._hint(kind, label, page.name)))
+        for device in () if pages else self._pagemaps():
+            name = f"{device.name}.pgmap"
+            self._say(kind, label, name, self.side.look_pagemap(device, self._hint(kind, label, name)))
+
+    def _pagemaps(self) -> Iterator[Device]:
+        return (d for d in self.devices if d.kind != "dax_file")
+
+    def _say(self, kind: str, task: str, text: str, said: str | None, **more: Any) -> None:
+        self.lines.append(Line(self._moment, kind, task, text, said, **more))
+
+    def _hint(self, kind: str, task: str, text: str) -> Line | None:
+        return self._hints.get((self._moment, kind, task, text))
+
+    def _text(self, name: str, args: Sequence[Any]) -> str:
+        """A call as the scenario writes it."""
+        method = getattr(self.design, name, None)
+        parameters = list(inspect.signature(method).parameters)[1:] if method else []
+        named = [*parameters, *[""] * len(args)]
+        return f"{name}({', '.join(self._shown(n, a) for n, a in zip(named, args, strict=False))})"
+
+    def _shown(self, parameter: str, value: Any) -> str:
+        if parameter == "flags":
+            return flags_text(value)
+        if isinstance(value, (Device, PageOf, Va, SetUpTask)):
+            return value.name
+        if isinstance(value, Flag):
+            return self.m.name_of(value) or "event"
+        return f"{parameter}={value}" if isinstance(value, bool) and parameter else str(value)
+
+
+def flags_text(flags: int) -> str:
+    """FOLL_ flags by name."""
+    names = [n for n in ("FOLL_WRITE", "FOLL_GET", "FOLL_PIN", "FOLL_LONGTERM") if flags & getattr(gup, n)]
+    return " | ".join(names) or "0"
+
+
+def parse_order(text: str, scenario: type[Scenario]) -> tuple[str, ...]:
+    """``A B A A`` as tasks of the scenario; ZonedevError for others."""
+    known = [name for name, _ in scenario.real_programs()]
+    order = tuple(text.replace(",", " ").split())
+    for name in order:
+        if name not in known:
+            raise ZonedevError(f"--order: {scenario.name()} has no task {name!r}: it has {', '.join(known)}")
+    return order

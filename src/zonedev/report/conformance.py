@@ -1,0 +1,161 @@
+"""What model and machine said, as text: at most 80 columns of plain ASCII."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from zonedev.lab.compare import AGREES, DIFFERS, NOT_RUN, UNSEEN, Conformance, Row, place
+from zonedev.lab.story import Line
+from zonedev.report.json import SCHEMA_VERSION, dump
+
+WIDTH = 80
+COLUMN = 9  # of the verdicts
+
+
+def rendered(found: Sequence[Conformance], form: str) -> str:
+    """All of them in a format: text, json or ktap."""
+    if form == "json":
+        return dump([conformance_object(c) for c in found])
+    if form == "ktap":
+        return ktap(found)
+    return "\n\n".join(render(c) for c in found)
+
+
+def render(found: Conformance) -> str:
+    """One scenario on one kernel."""
+    return "\n".join([*head(found), *body(found)])
+
+
+def head(found: Conformance) -> Iterator[str]:
+    what = {AGREES: "agrees", DIFFERS: "differs"}.get(found.verdict, found.verdict)
+    scope = ", ".join(f"{n}={v}" for n, v in found.scope.items())
+    name = f"{found.scenario}{f' ({scope})' if scope else ''}"
+    kernel = f"{found.kernel} ({found.version})" if found.kernel != found.version else found.version
+    yield from wrapped(f"{name}, Linux {kernel} beside {found.design}: {what}")
+    if found.means:
+        yield from wrapped("  " + ", ".join(f"{f}() by {m}" for f, m in found.means.items()), "    ")
+    if found.order:
+        yield from wrapped(f"  order {found.order}", "    ")
+    if found.why:
+        yield from wrapped(f"  {found.why}", "    ")
+
+
+def body(found: Conformance) -> Iterator[str]:
+    before: dict[str, tuple[str | None, str | None]] = {}
+    for row in found.rows:
+        if row.line.kind in ("look", "setup", "observe"):
+            said = (row.model.said if row.model else None, row.machine.said if row.machine else None)
+            known = before.get(row.line.text)
+            before[row.line.text] = said
+            if row.line.kind != "observe" and (said == known or set(said) == {None}):
+                continue
+        yield from lines_of(row)
+    if found.verdict not in (AGREES, DIFFERS):
+        yield from (f"{'console':<{COLUMN}}{line}"[:WIDTH] for line in found.console[-6:])
+
+
+def lines_of(row: Row) -> Iterator[str]:
+    """A row; where the sides differ, both."""
+    model, machine = row.model, row.machine
+    if row.verdict == AGREES:
+        assert model is not None and machine is not None
+        yield from entry(row.verdict, model, said_by(model, place(model, machine)))
+        if machine.note:
+            yield from wrapped(f"{'':{COLUMN + 3}}machine: {machine.note}", " " * (COLUMN + 5))
+        return
+    if row.verdict == UNSEEN:
+        line = model if model and model.said is not None else machine or model
+        assert line is not None
+        yield from entry(row.verdict, line, said_by(line))
+        return
+    yield from entry(row.verdict, row.line, "")
+    for side, line in (("model", model), ("machine", machine)):
+        said = said_by(line) if line else "nothing"
+        note = f" ({line.note})" if line and line.note else ""
+        yield from wrapped(f"{'':{COLUMN + 3}}{side + ':':<9}{said}{note}", " " * (COLUMN + 12))
+
+
+def entry(verdict: str, line: Line, said: str) -> Iterator[str]:
+    """A line in the grammar that both sides share."""
+    who = f"{line.task}: " if line.kind in ("call", "return", "end", "observe") else "   "
+    goes_on = "... " if line.kind in ("return", "end") else ""
+    arrow = ": " if line.kind in ("look", "setup", "observe") else " -> "
+    text = f"{who}{goes_on}{line.text}{arrow + said if said else ''}"
+    return wrapped(f"{verdict:<{COLUMN}}{text}", " " * (COLUMN + 5))
+
+
+def said_by(line: Line, where: str = "") -> str:
+    """The outcome in words."""
+    if line.said is None:
+        return f"not seen{f' ({line.note})' if line.note else ''}"
+    if line.said == "waits":
+        where = where or (line.stack[0] if line.stack else "")
+        return f"waits in {where}" if where else "waits"
+    return line.said
+
+
+def wrapped(text: str, indent: str = "    ") -> Iterator[str]:
+    lead = text[: len(text) - len(text.lstrip())]
+    yield from textwrap.wrap(
+        text.strip() if not lead else text[len(lead) :],
+        WIDTH,
+        initial_indent=lead,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def ktap(found: Sequence[Conformance]) -> str:
+    """One result a run, its text as diagnostics; what could not be run is skipped."""
+    lines = ["KTAP version 1", f"1..{len(found)}"]
+    for number, one in enumerate(found, 1):
+        name = f"{one.scenario}.{one.kernel}{'.' + one.order.replace(' ', '-') if one.order else ''}"
+        lines += [f"# {line}" for line in render(one).splitlines()]
+        if one.verdict == NOT_RUN:
+            lines.append(f"ok {number} {name} # SKIP {one.why}")
+        else:
+            lines.append(f"{'ok' if one.verdict == AGREES else 'not ok'} {number} {name}")
+    return "\n".join(lines)
+
+
+def conformance_object(found: Conformance) -> dict[str, Any]:
+    """One run for programs; the keys are a contract."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "scenario": found.scenario,
+        "scope": found.scope,
+        "order": found.order,
+        "kernel": found.kernel,
+        "version": found.version,
+        "design": found.design,
+        "means": found.means,
+        "accel": found.accel,
+        "verdict": found.verdict,
+        "why": found.why,
+        "seconds": round(found.seconds, 3),
+        "lines": [row_object(row) for row in found.rows],
+        "console": [] if found.verdict == AGREES else found.console,
+    }
+
+
+def row_object(row: Row) -> dict[str, Any]:
+    line = row.line
+    return {
+        "moment": line.moment,
+        "kind": line.kind,
+        "task": line.task,
+        "text": line.text,
+        "verdict": row.verdict,
+        "model": side_object(row.model),
+        "machine": side_object(row.machine),
+    }
+
+
+def side_object(line: Line | None) -> dict[str, Any] | None:
+    """What a side said; null where it has no such line."""
+    if line is None:
+        return None
+    return {"said": line.said, "note": line.note, "stack": list(line.stack)}

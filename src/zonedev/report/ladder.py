@@ -1,0 +1,95 @@
+"""The tables of docs/conformance.md: verdicts by scenario and kernel, and the ladders of counts."""
+
+from __future__ import annotations
+
+import datetime
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from zonedev.lab.compare import AGREES, Conformance, Row, crashed
+from zonedev.lang.errors import ZonedevError
+
+BEGIN, END = "<!-- conformance -->", "<!-- end -->"
+
+
+def write(path: Path, found: Sequence[Conformance], today: datetime.date) -> None:
+    """Put the tables between the marks in a file; ZonedevError where it has none."""
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        raise ZonedevError(f"{path}: no place for the tables: write {BEGIN} and {END} on lines of their own")
+    path.write_text(f"{before}{BEGIN}\n{tables(found, today)}\n{END}{after}", encoding="utf-8")
+
+
+def tables(found: Sequence[Conformance], today: datetime.date) -> str:
+    """All tables, as Markdown."""
+    kernels = list(dict.fromkeys((c.kernel, c.version, c.design) for c in found))
+    accels = ", ".join(sorted({c.accel.upper() for c in found if c.accel}))
+    parts = [f"Run on {today.isoformat()} under QEMU ({accels}).", "", *kernel_table(kernels), ""]
+    parts += verdict_table(found, [name for name, _, _ in kernels])
+    for scenario in dict.fromkeys(c.scenario for c in found if any(observes(r) for r in c.rows)):
+        parts += ["", f"### {scenario}", ""]
+        parts += ladder([c for c in found if c.scenario == scenario])
+    return "\n".join(parts)
+
+
+def kernel_table(kernels: Sequence[tuple[str, str, str]]) -> Iterator[str]:
+    yield from table_head("kernel", "Debian package", "beside design")
+    for name, version, design in kernels:
+        yield f"| {name} | {version} | {design} |"
+
+
+def verdict_table(found: Sequence[Conformance], kernels: Sequence[str]) -> Iterator[str]:
+    """A line for each scenario and order."""
+    yield from table_head("scenario", "order", *kernels)
+    for scenario, order in dict.fromkeys((c.scenario, c.order) for c in found):
+        mine = {c.kernel: c for c in found if (c.scenario, c.order) == (scenario, order)}
+        cells = [cell(mine[k]) if k in mine else "-" for k in kernels]
+        yield f"| {scenario} | {order or 'as the tasks wait for each other'} | {' | '.join(cells)} |"
+
+
+def cell(found: Conformance) -> str:
+    """The verdict, and what was the most that happened."""
+    if found.verdict != AGREES:
+        return f"**{found.verdict}**" + (f": {found.why}" if found.why else "")
+    ends = [r.machine for r in found.rows if r.machine is not None]
+    for line in ends:
+        if crashed(line):
+            assert line.said is not None
+            return f"agrees: {line.said.split()[0]}"
+    return "agrees: waits" if any(line.said == "waits" for line in ends) else "agrees"
+
+
+def observes(row: Row) -> bool:
+    return row.line.kind == "observe"
+
+
+def ladder(found: Sequence[Conformance]) -> Iterator[str]:
+    """The counts at each marked point, by kernel."""
+    points = list(dict.fromkeys(r.line.task for c in found for r in c.rows if observes(r)))
+    yield from table_head("point", *(f"{c.kernel}" for c in found))
+    for point in points:
+        cells = [next((count(r) for r in c.rows if observes(r) and r.line.task == point), "-") for c in found]
+        yield f"| {point} | {' | '.join(cells)} |"
+
+
+def count(row: Row) -> str:
+    """The count that both saw, or each of them."""
+    sides = [short(line.said) if line else "-" for line in (row.model, row.machine)]
+    return sides[0] if row.verdict == AGREES else f"**model {sides[0]}, machine {sides[1]}**"
+
+
+def short(said: str | None) -> str:
+    """``_refcount 1026, _mapcount 1`` as ``1026 (mapped 1)``."""
+    if said is None:
+        return "not seen"
+    numbers = dict(re.findall(r"_(\w+) (-?\d+)", said))
+    more = [f"{w} {numbers[n]}" for n, w in (("mapcount", "mapped"), ("pincount", "pinned")) if n in numbers]
+    return f"{numbers.get('refcount', said)}" + (f" ({', '.join(more)})" if more else "")
+
+
+def table_head(*names: str) -> Iterator[str]:
+    yield f"| {' | '.join(names)} |"
+    yield "|" + "---|" * len(names)
