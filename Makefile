@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 READY = $(VENV)/.ready
 
-.PHONY: all demo test lint matrix clean
+.PHONY: all demo test lint matrix conform clean
 all: test
 
 # What the lock file pins, checked by hash, and zonedev itself from this tree.
@@ -23,9 +23,19 @@ demo: $(READY)
 		test $$code -eq 0 -o $$code -eq 2 || exit 1; \
 	done
 	@$(BIN)/zonedev matrix
+	@echo; $(MAKE) --no-print-directory conform KERNELS=5.10,6.1,6.12,7.2 SCENARIOS=devdax-unbind-vs-pin
 
 test: $(READY)
 	$(BIN)/python -m pytest
+
+# The same on real kernels.  Exit code 3 means that something is missing, which is said: no failure.
+KERNELS ?= 5.10,7.2
+SCENARIOS ?=
+conform: $(READY)
+	@$(BIN)/zonedev lab setup --kernel $(KERNELS) && \
+	$(BIN)/zonedev conform $(SCENARIOS) --kernel $(KERNELS) $(FORMAT); code=$$?; \
+	test $$code -ne 3 || echo "SKIP real kernels: see the lines above"; \
+	test $$code -eq 0 -o $$code -eq 3
 
 matrix: $(READY)
 	$(BIN)/zonedev matrix

@@ -9,6 +9,10 @@ that file, for the commands of its page; where the repository has a file of that
 a passage of it.  Between ``<!-- verdicts NAME -->`` or ``<!-- seeds -->`` and ``<!-- end -->``
 stands a table that is made from the code.
 
+What ``zonedev conform`` shows is run only where its kernels are set up, and skipped otherwise; the
+versions of the kernels may differ, and what a kernel says that the model does not.  What ``zonedev
+lab`` shows is of the machine on which the page was written.
+
     .venv/bin/python tests/test_docs.py       writes the output of every command into the pages
 """
 
@@ -30,6 +34,7 @@ from typing import Any
 import pytest
 
 from seeds import SEEDS
+from zonedev.lab import kernels, userland
 from zonedev.scenarios import SCENARIOS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -37,6 +42,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 TABLE = re.compile(r"^<!-- (verdicts|seeds) ?(\S*) -->\n(.*?)^<!-- end -->$", re.MULTILINE | re.DOTALL)
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 COMMAND = "$ zonedev "
+REAL = ("$ zonedev conform ", "$ zonedev lab ")
 PROMPT = "(Pdb) "
 EXITS = "# exits "
 
@@ -65,8 +71,9 @@ def anywhere(line: str) -> tuple[str, int]:
 class Page:
     """The commands of one page, run in a directory of their own."""
 
-    def __init__(self, directory: str) -> None:
+    def __init__(self, directory: str, real: bool = False) -> None:
         self.directory = Path(directory)
+        self.real = real  # whether to boot kernels
         self.made: set[str] = set()
         self.names: dict[str, Any] = {}
         for name in ("examples", "tests"):
@@ -94,6 +101,8 @@ class Page:
     def command(self, part: str) -> str:
         line, _, shown = part.partition("\n")
         assert line.startswith(COMMAND), f"not a zonedev command: {line}"
+        if line.startswith(REAL) and not (self.real and kernels_are_there(line)):
+            return part
         typed = [text.removeprefix(PROMPT) for text in shown.splitlines() if text.startswith(PROMPT)]
         words = line.removeprefix(COMMAND)
         words, _, target = words.partition(" > ")
@@ -171,9 +180,43 @@ def doctested(body: str, names: dict[str, Any]) -> None:
     names.update(test.globs)
 
 
-def filled(path: Path, doc: Doc) -> str:
+def filled(path: Path, doc: Doc, real: bool = False) -> str:
     with TemporaryDirectory() as directory:
-        return blocks(TABLE.sub(table, path.read_text()), Page(directory), doc)
+        return blocks(TABLE.sub(table, path.read_text()), Page(directory, real), doc)
+
+
+def kernels_are_there(line: str) -> bool:
+    """Whether the kernels of a ``zonedev conform`` are set up, and a QEMU to boot them."""
+    named = re.search(r"--kernel (\S+)", line)
+    names = named[1].split(",") if named else list(kernels.STOCK)
+    ready = shutil.which("qemu-system-x86_64") and userland.place().is_file()
+    return line.startswith(REAL[0]) and bool(ready) and all(kernels.installed(n) for n in names)
+
+
+def real_sessions() -> list[Any]:
+    """The ``zonedev conform`` commands of all pages that do not only write a file."""
+    return [
+        pytest.param(part, id=f"{path.name}-{part.splitlines()[0].removeprefix('$ zonedev conform ')}")
+        for path in PAGES
+        for _, body in BLOCK.findall(path.read_text())
+        for part in re.split(r"^(?=\$ )", body, flags=re.MULTILINE)
+        if part.startswith(REAL[0]) and "--emit-c" not in part and "--write" not in part
+    ]
+
+
+def without_the_machines_words(text: str) -> list[str]:
+    """The lines of a conformance without versions, and without what is only noted."""
+    text = re.sub(r"\[[^]]*\]", "", text)
+    return re.sub(r"\d+\.\d+\.\d+-\d+", "VERSION", text).split()
+
+
+@pytest.mark.parametrize("part", real_sessions())
+def test_real_kernels_say_what_the_page_shows(part: str) -> None:
+    if not kernels_are_there(part.splitlines()[0]):
+        pytest.skip("its kernels are not set up: zonedev lab setup")
+    with TemporaryDirectory() as directory:
+        now = Page(directory, real=True).command(part)
+    assert without_the_machines_words(now) == without_the_machines_words(part)
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
@@ -220,7 +263,7 @@ def test_every_override_is_described() -> None:
 
 if __name__ == "__main__":
     for page in [Path(name).resolve() for name in sys.argv[1:]] or PAGES:
-        new = filled(page, lambda body, names: None)
+        new = filled(page, lambda body, names: None, real=True)
         if new != page.read_text():
             page.write_text(new)
             print(f"{page.relative_to(ROOT)} changed")

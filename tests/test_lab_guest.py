@@ -194,8 +194,8 @@ def test_a_broken_snapshot_does_no_harm(monkeypatch: pytest.MonkeyPatch, tmp_pat
 
 def test_closing_leaves_nothing() -> None:
     guest = booted()
-    assert guest._qemu is not None
-    pid = guest._qemu._process.pid
+    assert guest._link is not None
+    pid = guest._link.qemu.pid
     before = open_files()
     guest.close()
     guest.close()
@@ -259,7 +259,7 @@ from zonedev.lab.guests import Guest
 kernel = kernels.find(sys.argv[1])
 guest = Guest(kernel, initramfs.build(kernel), accel="tcg")
 guest.start() if sys.argv[2] == "start" else guest.boot()
-print(guest._qemu._process.pid, flush=True)
+print(guest._link.qemu.pid, flush=True)
 time.sleep(60)
 """
 

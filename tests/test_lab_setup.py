@@ -389,6 +389,23 @@ def test_a_kernel_of_the_users_own(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("release", "design"),
+    [
+        ("5.10.0-46-cloud-amd64", "linux-5.10"),
+        ("5.17.1", "linux-5.10"),
+        ("5.18.0-rc1", "linux-6.1"),
+        ("6.12.117+deb13-cloud-amd64", "linux-6.1"),
+        ("6.15", "linux-6.15"),
+        ("6.17", "linux-7.2"),
+        ("8.0", "linux-7.2"),
+        ("mine", "linux-7.2"),
+    ],
+)
+def test_the_rules_of_a_release(release: str, design: str) -> None:
+    assert kernels.design_of(release) == design
+
+
+@pytest.mark.parametrize(
     ("make", "text"),
     [
         (

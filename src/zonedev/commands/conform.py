@@ -79,7 +79,7 @@ def kernels_of(o: argparse.Namespace) -> list[LabKernel]:
                 Path(o.kernel_image),
                 Path(o.modules) if o.modules else None,
                 Path(o.vmlinux) if o.vmlinux else None,
-                o.design or "linux-7.2",
+                o.design,
             )
         ]
     if o.modules or o.vmlinux:

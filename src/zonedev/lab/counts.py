@@ -52,26 +52,26 @@ class Inspector:
     def page(self, pfn: int) -> PageCounts | None:
         """The counts of the page with a page frame number; None where its struct page is gone."""
         head = self._head(pfn)
-        if head is None:
+        small = None if head is None else self._guest.read(head, self.layout.page_size)
+        if head is None or small is None:
             return None
         of = self.layout
-        large = self._word(head + of.flags, 8)
-        refcount = self._count(head + of.refcount)
-        if large is None or refcount is None:
+        if not small[of.flags + of.head_bit // 8] >> of.head_bit % 8 & 1:
+            return PageCounts(atomic(small, of.refcount), atomic(small, of.mapcount) + 1, 0)
+        large = self._guest.read(head, of.span)  # one read: the counts belong together
+        if large is None:
             return None
-        if not large >> of.head_bit & 1:
-            mapcount = self._count(head + of.mapcount)
-            return None if mapcount is None else PageCounts(refcount, mapcount + 1, 0)
-        return PageCounts(refcount, self._mappings(head, pfn), self._tail_count(head, of.pincount) or 0)
+        pins = 0 if of.pincount is None else atomic(large, of.pincount)
+        return PageCounts(atomic(large, of.refcount), self._mappings(large, pfn), pins)
 
-    def _mappings(self, head: int, pfn: int) -> int:
+    def _mappings(self, large: bytes, pfn: int) -> int:
         """folio_mapcount() of a large folio; before v6.10 page_mapcount() of its page."""
         of = self.layout
         if of.large_mapcount is not None:
-            return (self._tail_count(head, of.large_mapcount) or 0) + 1
-        whole = self._tail_count(head, of.entire_mapcount)
-        alone = self._count(self._page(pfn) + of.mapcount)
-        return (0 if whole is None else whole + 1) + (0 if alone is None else alone + 1)
+            return atomic(large, of.large_mapcount) + 1
+        whole = -1 if of.entire_mapcount is None else atomic(large, of.entire_mapcount)
+        page = self._guest.read(self._page(pfn), of.page_size)
+        return whole + 1 + (0 if page is None else atomic(page, of.mapcount) + 1)
 
     def pgmap(self, pfn: int) -> int | None:
         """The address of the page's dev_pagemap; None where the struct page is gone or has none."""
@@ -95,8 +95,8 @@ class Inspector:
         count = self._word(data + of.count) if data else None
         if pointer is None or count is None:
             return None
-        if pointer & PERCPU_REF_ATOMIC and count < PERCPU_COUNT_BIAS >> 1:
-            return count
+        if pointer & PERCPU_REF_ATOMIC and abs(signed(count)) < PERCPU_COUNT_BIAS >> 1:
+            return signed(count)
         # Until the grace period after a kill the bias is still in, and what the CPUs count is to be added.
         parts = self._per_cpu(pointer & ~(PERCPU_REF_ATOMIC | PERCPU_REF_DEAD))
         return None if parts is None else signed(count - PERCPU_COUNT_BIAS + sum(parts))
@@ -130,17 +130,14 @@ class Inspector:
         # size, so that both do as a mask.
         return page & info - 1 if info & 1 else page
 
-    def _word(self, address: int, size: int = WORD) -> int | None:
-        data = self._guest.read(address, size)
+    def _word(self, address: int) -> int | None:
+        data = self._guest.read(address, WORD)
         return None if data is None else int.from_bytes(data, "little")
 
-    def _count(self, address: int) -> int | None:
-        """An atomic_t."""
-        data = self._guest.read(address, 4)
-        return None if data is None else int(struct.unpack("<i", data)[0])
 
-    def _tail_count(self, head: int, offset: int | None) -> int | None:
-        return None if offset is None else self._count(head + offset)
+def atomic(data: bytes, offset: int) -> int:
+    """An atomic_t out of what was read."""
+    return int(struct.unpack_from("<i", data, offset)[0])
 
 
 def signed(word: int) -> int:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import os
-import select
-import sys
 import time
 from pathlib import Path
 from types import TracebackType
 
 from zonedev.lab import waits
-from zonedev.lab.channel import Agent, CallFailed, Request, Wire
+from zonedev.lab.channel import CallFailed, Request
 from zonedev.lab.console import Report, reports
 from zonedev.lab.errors import LabError
 from zonedev.lab.kernels import LabKernel
-from zonedev.lab.monitor import Monitor
+from zonedev.lab.link import Link
 from zonedev.lab.qemu import DEBUG_LINE, KERNEL_LINE, Hardware, Qemu, version
 from zonedev.lab.snapshot import Snapshot, resumed
 from zonedev.lab.waits import Where
@@ -24,7 +22,6 @@ BOOT_SECONDS = 60.0
 SILENT_SECONDS = 30.0  # without a line on the console while booting
 CALL_SECONDS = 60.0
 REPORT_SECONDS = 0.5  # without a line, after which a kernel report is believed to be all there
-QUIT_SECONDS = 2.0
 TAIL = 30  # lines of a console that a failed boot shows: a panic with its call trace
 
 
@@ -68,10 +65,7 @@ class Guest:
         self._initramfs, self._accel, self._debug = initramfs, accel, debug
         self._fresh = fresh or debug
         self._line = " ".join(filter(None, (KERNEL_LINE, DEBUG_LINE if debug else "", append)))
-        self._qemu: Qemu | None = None
-        self._lines: list[str] = []
-        self._ended: str | None = None
-        self._heard = 0.0
+        self._link: Link | None = None
 
     def __enter__(self) -> Guest:
         return self
@@ -83,17 +77,11 @@ class Guest:
 
     # Life and death
 
-    def start(self, snapshot: int | None = None) -> None:
+    def start(self, snapshot: int | None = None) -> Link:
         """Start QEMU, with a kernel or from the file descriptor of a snapshot."""
-        self._qemu = Qemu(
-            self.kernel.image, self._initramfs, self.hardware, self._accel, self._line, snapshot
-        )
-        channels = self._qemu.channels
-        self._console = Wire(channels.console)
-        self._agent = Agent(Wire(channels.agent))
-        self._monitor = Monitor(Wire(channels.monitor), self.pump, channels.memory, channels.memory_name)
-        self._ended = None
-        self._heard = time.monotonic()
+        qemu = Qemu(self.kernel.image, self._initramfs, self.hardware, self._accel, self._line, snapshot)
+        self._link = Link(qemu, self.kernel.name if self._debug else None)
+        return self._link
 
     def boot(self, timeout: float = BOOT_SECONDS) -> float:
         """Start the guest; returns the seconds until its agent was ready.  Raises BootFailed.
@@ -103,9 +91,9 @@ class Guest:
         begun = time.monotonic()
         saved = None if self._fresh else self._snapshot()
         if saved is None or not self._resume(saved):
-            self._boot(timeout)
+            link = self._boot(timeout)
             if saved is not None:
-                saved.take(self._monitor)
+                saved.take(link.monitor)
         return time.monotonic() - begun
 
     def _snapshot(self) -> Snapshot:
@@ -118,119 +106,80 @@ class Guest:
         if opened is None:
             return False
         try:
-            self.start(opened)
+            link = self.start(opened)
         finally:
             os.close(opened)
-        self._agent.ready = resumed(self._monitor)
-        if not self._agent.ready:
-            self.close()
+        link.agent.ready = resumed(link.monitor)
+        if not link.agent.ready:
+            link.close()
             saved.forget()
-        return self._agent.ready
+        return link.agent.ready
 
-    def _boot(self, timeout: float) -> None:
+    def _boot(self, timeout: float) -> Link:
         begun = time.monotonic()
-        self.start()
-        while not self._agent.ready:
+        link = self.start()
+        while not link.agent.ready:
             now = time.monotonic()
-            if not self.pump(0.2):
-                self._failed(f"does not boot: {self.exit_reason}")
+            if not link.pump(0.2):
+                raise self._failed(f"{link.ended}")
             if now - begun > timeout:
-                self._failed(f"does not boot: not ready after {timeout:.0f} s")
-            if now - self._heard > SILENT_SECONDS:
-                self._failed(f"does not boot: its console has been silent for {SILENT_SECONDS:.0f} s")
+                raise self._failed(f"not ready after {timeout:.0f} s")
+            if now - link.heard > SILENT_SECONDS:
+                raise self._failed(f"its console has been silent for {SILENT_SECONDS:.0f} s")
+        return link
 
-    def _failed(self, what: str) -> None:
-        tail = self.console[-TAIL:]
+    def _failed(self, why: str) -> BootFailed:
         self.close()
-        raise BootFailed(f"kernel {self.kernel.name} {what}", tail)
+        return BootFailed(f"kernel {self.kernel.name} does not boot: {why}", self.console[-TAIL:])
 
     def close(self) -> None:
-        """End the guest at once; nothing of it is left."""
-        if self._qemu is None:
-            return
-        if self._ended is None:
-            self.pump(0)
-            self._ended = self._ended or "closed"
-        self._qemu.close()
-        self._qemu = None
+        """End the guest at once; nothing of it is left, but what it said can still be read."""
+        if self._link is not None:
+            self._link.close()
+
+    def pump(self, seconds: float) -> bool:
+        """Take in what the guest says, waiting `seconds` for the first of it; False where none runs."""
+        return self._link is not None and self._link.pump(seconds)
 
     @property
     def alive(self) -> bool:
         """Whether the guest runs."""
-        if self._qemu is not None:
-            self.pump(0)
-        return self._qemu is not None and self._ended is None
+        return self.pump(0)
 
     @property
     def exit_reason(self) -> str | None:
         """Why the guest ended, in one line (a panic, a power-off, QEMU's words); None while it runs."""
-        return self._ended
-
-    def pump(self, seconds: float) -> bool:
-        """Take in what the guest says, waiting `seconds` for the first of it; False once it has ended."""
-        if self._qemu is None or self._ended is not None:
-            return False
-        wires = [w for w in (self._console, self._agent.wire, self._monitor.wire) if not w.closed]
-        heard, _, _ = select.select(wires, [], [], seconds)
-        for wire in heard:
-            for line in wire.receive():
-                if wire is self._console:
-                    self._hear(line)
-                elif wire is self._monitor.wire:
-                    self._monitor.answer(line)
-                else:
-                    self._agent.answer(line)
-        if all(wire.closed for wire in wires):
-            self._ended = self._why()
-        return self._ended is None
-
-    def _hear(self, line: str) -> None:
-        self._lines.append(line)
-        self._heard = time.monotonic()
-        if self._debug:
-            print(f"{self.kernel.name}: {line}", file=sys.stderr, flush=True)
-
-    def _why(self) -> str:
-        assert self._qemu is not None
-        code = self._qemu.wait(QUIT_SECONDS)
-        panics = [report.what for report in reports(self._lines) if report.kind == "panic"]
-        if panics:
-            return f"kernel panic: {panics[0]}"
-        complaint = self._qemu.complaint().splitlines()
-        if code != 0:
-            return complaint[-1] if complaint else f"QEMU ended with {code}"
-        return "powered off"
+        return "not booted" if self._link is None else self._link.ended
 
     # What the kernel says
 
     @property
     def console(self) -> list[str]:
-        """The lines of the console so far."""
+        """The lines of the console so far; not those before a snapshot was taken."""
         self.pump(0)
-        rest = self._console.rest if self._qemu is not None else ""
-        return [*self._lines, rest] if rest else list(self._lines)
+        return list(self._link.lines) if self._link is not None else []
 
     @property
     def events(self) -> list[Report]:
         """The kernel's reports so far; waits for the end of one that is just being written."""
-        found = self._reports()
-        while found and not found[-1].complete and time.monotonic() - self._heard < REPORT_SECONDS:
-            if not self.pump(0.05):
-                break
-            found = self._reports()
+        running = self.pump(0)
+        found = reports(self.console, ended=not running)
+        while running and found and not found[-1].complete and self._silence() < REPORT_SECONDS:
+            running = self.pump(0.05)
+            found = reports(self.console, ended=not running)
         return found
 
-    def _reports(self) -> list[Report]:
-        running = self.pump(0)
-        return reports(self._lines, ended=not running)
+    def _silence(self) -> float:
+        """Seconds since the console's last line."""
+        return time.monotonic() - self._link.heard if self._link is not None else 0.0
 
     # The agent
 
     def ask(self, task: str, op: str, *args: object) -> Request:
         """Ask a task ("-": the agent itself) for something; returns at once."""
-        if not self.pump(0):
-            raise GuestGone(f"kernel {self.kernel.name} {self.exit_reason or 'is not booted'}")
-        return self._agent.ask(task, op, *args)
+        if self._link is None or not self._link.pump(0):
+            raise GuestGone(f"the guest with kernel {self.kernel.name} is gone: {self.exit_reason}")
+        return self._link.agent.ask(task, op, *args)
 
     def wait(self, request: Request, seconds: float = CALL_SECONDS) -> bool:
         """Wait for the answer; False where there is none after `seconds`, or the guest ended."""
@@ -246,8 +195,8 @@ class Guest:
 
     def _answered(self, request: Request, seconds: float = CALL_SECONDS) -> list[str]:
         if not self.wait(request, seconds):
-            if self._ended is not None:
-                raise GuestGone(f"{request}: {self._ended}")
+            if not self.alive:
+                raise GuestGone(f"{request}: {self.exit_reason}")
             raise GuestTimeout(f"{request}: no answer from kernel {self.kernel.name} in {seconds:.0f} s")
         if request.error is not None:
             raise CallFailed(str(request), request.error)
@@ -262,6 +211,12 @@ class Guest:
         """In which state a task is, and in which functions of the kernel, innermost first."""
         return Where.parse(self._answered(self.ask("-", "where", task)))
 
+    def _where_if_any(self, task: str) -> Where:
+        try:
+            return self.where(task)
+        except CallFailed:  # it has exited, and the answer is on its way
+            return waits.EXITED
+
     def settle(self, *requests: Request, patience: waits.Patience = waits.PATIENCE) -> list[Where | None]:
         """For each request None once it is answered, or where its task is blocked.
 
@@ -271,7 +226,7 @@ class Guest:
         while any(w.undecided for w in watching):
             for w in watching:
                 if not w.request.done:
-                    w.look(self.where(w.request.task), time.monotonic())
+                    w.look(self._where_if_any(w.request.task), time.monotonic())
                 if w.expired:
                     raise GuestTimeout(f"{w.request}: neither returns nor blocks: {w.last}")
             for w in watching:
@@ -290,8 +245,8 @@ class Guest:
 
     def read(self, address: int, size: int) -> bytes | None:
         """The kernel's memory at a virtual address; None where nothing is mapped, or the guest is gone."""
-        return self._monitor.read(address, size) if self.alive else None
+        return self._link.monitor.read(address, size) if self._link and self._link.pump(0) else None
 
     def read_physical(self, address: int, size: int) -> bytes | None:
         """The guest's physical memory; None where there is none, or the guest is gone."""
-        return self._monitor.read_physical(address, size) if self.alive else None
+        return self._link.monitor.read_physical(address, size) if self._link and self._link.pump(0) else None

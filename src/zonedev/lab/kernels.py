@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,19 +32,39 @@ class Stock:
 
     name: str
     suites: tuple[tuple[str, ...], ...]  # each with its security suite
-    design: str
+
+    @property
+    def design(self) -> str:
+        return design_of(self.name)
 
 
 STOCK = {
     kernel.name: kernel
     for kernel in (
-        Stock("5.10", (("bullseye", "bullseye-security"),), "linux-5.10"),
-        Stock("6.1", (("bookworm", "bookworm-security"),), "linux-6.1"),
-        Stock("6.12", (("trixie", "trixie-security"),), "linux-6.1"),
-        Stock("7.2", (("forky", "forky-security"), ("sid",)), "linux-7.2"),
+        Stock("5.10", (("bullseye", "bullseye-security"),)),
+        Stock("6.1", (("bookworm", "bookworm-security"),)),
+        Stock("6.12", (("trixie", "trixie-security"),)),
+        Stock("7.2", (("forky", "forky-security"), ("sid",))),
     )
 }
+#: The first releases with the rules of each design, newest first (docs/designs.md).
+DESIGNS = (
+    ((6, 17), "linux-7.2"),
+    ((6, 15), "linux-6.15"),
+    ((5, 18), "linux-6.1"),
+    ((5, 2), "linux-5.10"),
+    ((4, 13), "linux-4.13"),
+    ((4, 12), "linux-4.12"),
+    ((4, 5), "linux-4.5"),
+)
 RECORD = "kernel.json"
+
+
+def design_of(release: str) -> str:
+    """The design that has the rules of a release such as "6.12.3-amd64"; that of the newest
+    mainline where it is not known."""
+    version = tuple(int(n) for n in re.findall(r"\d+", release)[:2])
+    return next((design for since, design in DESIGNS if version >= since), DESIGNS[0][1])
 
 
 def chosen(given: Sequence[str]) -> list[Stock]:
@@ -97,9 +118,9 @@ def named(name: str) -> LabKernel:
 
 
 def custom(
-    image: Path, modules_: Path | None = None, vmlinux: Path | None = None, design: str = "linux-7.2"
+    image: Path, modules_: Path | None = None, vmlinux: Path | None = None, design: str | None = None
 ) -> LabKernel:
-    """A kernel of the user's own, which should follow the rules of `design`.
+    """A kernel of the user's own, which should follow the rules of `design`, or else of its release.
 
     `modules_` is its lib/modules/<release>, or None where all is built in; `vmlinux` the file with
     debug information.  LabError where a file is not what it should be.
@@ -120,7 +141,7 @@ def custom(
         image.absolute(),
         modules_.absolute() if modules_ else None,
         vmlinux.absolute() if vmlinux else None,
-        design,
+        design or design_of(release),
     )
 
 

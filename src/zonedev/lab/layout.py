@@ -48,6 +48,11 @@ class Layout:
     data: int  # in percpu_ref
     count: int  # in percpu_ref_data
 
+    @property
+    def span(self) -> int:
+        """Bytes of a large folio's struct pages that have all its counts."""
+        return max(self.refcount, self.large_mapcount or 0, self.entire_mapcount or 0, self.pincount or 0) + 4
+
     @classmethod
     def of(cls, types: Types) -> Layout:
         """The layout of a kernel with these types; LabError where one is missing."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from zonedev.lab.channel import Wire
+from zonedev.lab.qemu import Channels
 
 ANSWER_SECONDS = 10.0
 NOTHING: Mapping[str, Any] = {}
@@ -16,11 +18,11 @@ NOTHING: Mapping[str, Any] = {}
 class Monitor:
     """Commands to QEMU.  `pump(seconds)` lets everything that comes from the guest in, once."""
 
-    def __init__(self, wire: Wire, pump: Callable[[float], bool], memory: int, memory_name: str) -> None:
+    def __init__(self, wire: Wire, pump: Callable[[float], bool], channels: Channels) -> None:
         self.wire = wire
         self.events: list[dict[str, Any]] = []
         self._pump = pump
-        self._memory, self._memory_name = memory, memory_name
+        self._memory, self._memory_name = channels.memory, channels.memory_name
         self._number = 0
         self._answers: dict[int, dict[str, Any]] = {}
         self._opened = False
@@ -52,8 +54,9 @@ class Monitor:
             json.dumps({"execute": command, "arguments": dict(arguments), "id": number}), fds
         ):
             return None
+        until = time.monotonic() + ANSWER_SECONDS
         while number not in self._answers:
-            if not self._pump(ANSWER_SECONDS):
+            if not self._pump(0.2) or time.monotonic() > until:
                 return None
         return self._answers.pop(number)
 

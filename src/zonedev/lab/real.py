@@ -21,8 +21,9 @@ from zonedev.lab.waits import PATIENCE
 ALIGN = {"pte": "4K", "pmd": "2M", "pud": "1G"}
 #: Bytes of a file that maps with PTEs, being too small for anything else, or with PMDs.
 FILE = {"pte": 64 << 10, "pmd": 4 << 20}
-#: Seconds within which what is expected has to happen, such as a put by a workqueue.
-SOON = 3.0
+#: Seconds within which what is expected has to happen, such as a put by a workqueue.  A host
+#: with other work is slow.
+SOON = 10.0
 #: Seconds between a call's return and the belief that it did no harm.
 QUIET = 0.2
 #: Seconds for a set-up call, among them the creation of a namespace.
@@ -57,6 +58,7 @@ class Real:
         self._held: dict[tuple[str, PageOf], list[tuple[Pin, str]]] = {}
         self._ready: set[str] = set()  # the scripts that have set up what a pin needs
         self._reports = 0
+        self._patient = True  # until something that was expected has not come
 
     # --- set-up -------------------------------------------------------------------------------
 
@@ -120,7 +122,9 @@ class Real:
 
     def follow(self, call: Ongoing, hint: Line | None) -> None:
         with self._watching(call, hint):
-            if self.guest.wait(call.handle[0], SOON if hint else QUIET):
+            if hint is not None:
+                self._settle(call)
+            elif self.guest.wait(call.handle[0], QUIET):
                 self._answered(call)
 
     def _exists(self, task: str) -> None:
@@ -159,7 +163,7 @@ class Real:
     @contextmanager
     def _watching(self, call: Ongoing, hint: Line | None) -> Iterator[None]:
         """Raise Crash where the kernel goes down meanwhile or soon after, or warns."""
-        foretold = hint is not None and hint.said is not None and hint.said.startswith(("oops", "WARN"))
+        foretold = self._patient and hint is not None and (hint.said or "").startswith(("oops", "WARN"))
         try:
             yield
         except GuestGone:
@@ -172,6 +176,7 @@ class Real:
             if not self.guest.alive:
                 raise Crash("panic", self.guest.exit_reason or "")
             if time.monotonic() >= deadline:
+                self._patient = self._patient and not foretold
                 return
             self.guest.pump(0.05)
 
@@ -313,10 +318,11 @@ class Real:
     def _eventually(self, now: Callable[[], str | None], hint: Line | None) -> str | None:
         """What is seen as soon as it is what is expected, or else after a while: workqueues
         and RCU callbacks take their time."""
-        deadline = time.monotonic() + SOON
+        deadline = time.monotonic() + (SOON if self._patient else QUIET)
         found = now()
         while hint is not None and hint.said is not None and found != hint.said:
             if time.monotonic() > deadline:
+                self._patient = False
                 break
             self.guest.pump(0.1)
             found = now()

@@ -86,6 +86,9 @@ class Where:
         return f"{self.state} in {' < '.join(self.stack[:4]) or self.wchan or 'user space'}"
 
 
+EXITED = Where("X", "", ())
+
+
 @dataclass(frozen=True)
 class Patience:
     """How long a task has to stay in one place to count as blocked (seconds).

@@ -34,10 +34,10 @@ def head(found: Conformance) -> Iterator[str]:
     name = f"{found.scenario}{f' ({scope})' if scope else ''}"
     kernel = f"{found.kernel} ({found.version})" if found.kernel != found.version else found.version
     yield from wrapped(f"{name}, Linux {kernel} beside {found.design}: {what}")
-    if found.means:
-        yield from wrapped("  " + ", ".join(f"{f}() by {m}" for f, m in found.means.items()), "    ")
-    if found.order:
-        yield from wrapped(f"  order {found.order}", "    ")
+    about = [f"order {found.order}"] if found.order else []
+    about += [f"{function}() by {means}" for function, means in found.means.items()]
+    if about:
+        yield from wrapped("  " + "; ".join(about), "    ")
     if found.why:
         yield from wrapped(f"  {found.why}", "    ")
 
@@ -63,37 +63,36 @@ def lines_of(row: Row) -> Iterator[str]:
         assert model is not None and machine is not None
         yield from entry(row.verdict, model, said_by(model, place(model, machine)))
         if machine.note:
-            yield from wrapped(f"{'':{COLUMN + 3}}machine: {machine.note}", " " * (COLUMN + 5))
+            yield from wrapped(f"{'':{COLUMN + 3}}[{machine.note}]", " " * (COLUMN + 4))
         return
     if row.verdict == UNSEEN:
         line = model if model and model.said is not None else machine or model
         assert line is not None
-        yield from entry(row.verdict, line, said_by(line))
+        why = machine.note if machine else ""
+        yield from entry(row.verdict, line, line.said or "", f" [{why}]" if why else "")
         return
     yield from entry(row.verdict, row.line, "")
     for side, line in (("model", model), ("machine", machine)):
-        said = said_by(line) if line else "nothing"
-        note = f" ({line.note})" if line and line.note else ""
+        said = (said_by(line) or "cannot tell") if line else "nothing"
+        note = f" [{line.note}]" if line and line.note else ""
         yield from wrapped(f"{'':{COLUMN + 3}}{side + ':':<9}{said}{note}", " " * (COLUMN + 12))
 
 
-def entry(verdict: str, line: Line, said: str) -> Iterator[str]:
+def entry(verdict: str, line: Line, said: str, why: str = "") -> Iterator[str]:
     """A line in the grammar that both sides share."""
     who = f"{line.task}: " if line.kind in ("call", "return", "end", "observe") else "   "
     goes_on = "... " if line.kind in ("return", "end") else ""
     arrow = ": " if line.kind in ("look", "setup", "observe") else " -> "
-    text = f"{who}{goes_on}{line.text}{arrow + said if said else ''}"
+    text = f"{who}{goes_on}{line.text}{arrow + said if said else ''}{why}"
     return wrapped(f"{verdict:<{COLUMN}}{text}", " " * (COLUMN + 5))
 
 
 def said_by(line: Line, where: str = "") -> str:
-    """The outcome in words."""
-    if line.said is None:
-        return f"not seen{f' ({line.note})' if line.note else ''}"
+    """The outcome in words; "" where there is none."""
     if line.said == "waits":
         where = where or (line.stack[0] if line.stack else "")
         return f"waits in {where}" if where else "waits"
-    return line.said
+    return line.said or ""
 
 
 def wrapped(text: str, indent: str = "    ") -> Iterator[str]:
