@@ -74,8 +74,15 @@ class Step:
     blocks: bool = False
 
 
-def program(title: str, comment: Sequence[str], setup: Sequence[str], steps: Sequence[Step]) -> str:
-    """The program; `setup` has the shell commands that make the device, for the comment on top.
+def program(
+    title: str,
+    comment: Sequence[str],
+    setup: Sequence[str],
+    steps: Sequence[Step],
+    path: str = "/dev/dax0.0",
+) -> str:
+    """The program; `setup` has the shell commands that make the device or file at `path`, for the
+    comment on top.
 
     ValueError for a request that is none of a task's.
     """
@@ -89,15 +96,15 @@ def program(title: str, comment: Sequence[str], setup: Sequence[str], steps: Seq
     functions = "\n\n".join(blocks(source.needed(ccode.words_of(tasks + main))))
     includes = "\n".join(source.includes_for(functions + main))
     slow = SLOW if any(step.op == "dio_submit" for step in steps) else ()
-    top = "\n".join(top_comment(title, comment, [*setup, *slow]))
+    run = ("cc -O2 -pthread -o reproducer reproducer.c", f"./reproducer {path}")
+    top = "\n".join(top_comment(title, comment, [*setup, *slow, *run]))
     parts = [top, "#define _GNU_SOURCE\n" + includes, functions, variables, tasks, main]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def top_comment(title: str, comment: Sequence[str], setup: Sequence[str]) -> Iterator[str]:
+def top_comment(title: str, comment: Sequence[str], commands: Sequence[str]) -> Iterator[str]:
     yield "// SPDX-License-Identifier: GPL-2.0-only"
-    run = ["cc -O2 -pthread -o reproducer reproducer.c", "./reproducer /dev/dax0.0"]
-    about = [title, "", *comment, "", "As root:", "", *(f"    {c}" for c in [*setup, *run])]
+    about = [title, "", *comment, "", "As root:", "", *(f"    {c}" for c in commands)]
     yield "/*"
     for line in about:
         yield f" * {line.replace('*/', '* /')}".rstrip()

@@ -23,7 +23,10 @@ PORTS = ("console", "agent", "monitor")
 #: Warnings and worse go to the console.  Nothing is randomised: addresses are the same in every boot.  The
 #: kernel is mapped while a CPU runs a program too, so that its memory can be read at any time.  That a host
 #: is slow is no bug of the guest's clock or scheduler.
-KERNEL_LINE = "console=ttyS0 loglevel=5 panic=-1 oops=panic nokaslr no5lvl pti=off tsc=reliable no_timer_check nosoftlockup"
+KERNEL_LINE = (
+    "console=ttyS0 loglevel=5 panic=-1 oops=panic nokaslr no5lvl pti=off "
+    "tsc=reliable no_timer_check nosoftlockup"
+)
 DEBUG_LINE = "ignore_loglevel"
 
 _prctl = ctypes.CDLL(None).prctl  # looked up here: little may be done between fork and exec

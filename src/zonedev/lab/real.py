@@ -15,20 +15,15 @@ from zonedev.lab.errors import LabError
 from zonedev.lab.guests import Guest, GuestGone, GuestTimeout
 from zonedev.lab.means import Pin
 from zonedev.lab.model import BY_DMA, STORED, counts_text, refs_text
+from zonedev.lab.places import SETUP, Place, place, shell
 from zonedev.lab.story import Crash, Device, Line, Ongoing, PageOf, SetUpTask, Va
 from zonedev.lab.waits import PATIENCE
 
-ALIGN = {"pte": "4K", "pmd": "2M", "pud": "1G"}
-#: Bytes of a file that maps with PTEs, being too small for anything else, or with PMDs.
-FILE = {"pte": 64 << 10, "pmd": 4 << 20}
 #: Seconds within which what is expected has to happen, such as a put by a workqueue.  A host
 #: with other work is slow.
 SOON = 10.0
 #: Seconds between a call's return and the belief that it did no harm.
 QUIET = 0.2
-#: Seconds for a set-up call, among them the creation of a namespace.
-SETUP = 20.0
-
 DRIVERS = {"device_dax": "/sys/bus/dax/drivers/device_dax"}
 SIGNALS = ("SIGBUS", "SIGSEGV")
 #: The kinds of kernel reports that a story ends with.
@@ -40,18 +35,13 @@ class Real:
 
     `pins` is how each function that takes a page is called, by the function's name.
     `until` is when the story has to be over, on time.monotonic()'s clock.
-    `sizes` are, once a device is there, the bytes of its pagemap, or of a file.
     """
 
     def __init__(
         self, guest: Guest, inspector: Inspector, pins: Mapping[str, Pin], until: float = math.inf
     ) -> None:
         self.guest, self.inspector, self._pins, self._until = guest, inspector, pins, until
-        self.sizes: dict[str, int] = {}
-        self._paths: dict[Device, str] = {}
-        self._names: dict[Device, str] = {}  # in sysfs
-        self._lengths: dict[Device, int] = {}  # of what a task maps, in bytes
-        self._first_pfn: dict[Device, int] = {}
+        self._places: dict[Device, Place] = {}
         self._tasks: set[str] = set()
         self._unborn: set[str] = set()
         self._address: dict[Va, str] = {}
@@ -63,47 +53,13 @@ class Real:
     # --- set-up -------------------------------------------------------------------------------
 
     def create(self, device: Device) -> None:
-        """A namespace of the kind that the scenario asks for."""
-        getattr(self, f"_create_{device.kind}")(device)
+        """Make a device, or a file."""
+        self._places[device] = place(self.guest, device, self._places)
 
-    def _create_device_dax(self, device: Device) -> None:
-        """The pagemap is that of the whole namespace, which begins with what libnvdimm keeps
-        for itself."""
-        name = self._sh(f"/lab/devdax {ALIGN[device.shape.get('size', 'pte')]}").split()[0]
-        self._names[device], self._paths[device] = name, f"/dev/{name}"
-        sysfs = f"$(readlink -f /sys/bus/dax/devices/{name})"
-        self._lengths[device] = int(self._sh(f"cat {sysfs}/size"))
-        self._find_pages(device, sysfs, f"{sysfs}/..")
-
-    def _create_pmem_device(self, device: Device) -> None:
-        name, mount = self._sh("/lab/fsdax ext4").split()
-        self._paths[device] = mount
-        sysfs = f"$(readlink -f /sys/block/{name}/device)"
-        self._find_pages(device, sysfs, sysfs)
-
-    def _find_pages(self, device: Device, data: str, nd: str) -> None:
-        """Where a device's data begin, and how large its namespace is, from sysfs."""
-        self._first_pfn[device] = int(self._sh(f"cat {data}/resource"), 16) >> 12
-        self.sizes[device.name] = int(self._sh(f"cat {nd}/../$(cat {nd}/namespace)/size"))
-
-    def _create_dax_file(self, device: Device) -> None:
-        """A file whose blocks were written, and never mapped."""
-        assert device.on is not None
-        path = f"{self._paths[device.on]}/{device.name}"
-        size = FILE[device.on.shape.get("size", "pte")]
-        self._sh(f"dd if=/dev/zero of={path} bs={size} count=1 && sync")
-        self._paths[device], self._lengths[device] = path, size
-        self.sizes[device.name] = size
-        self._exists("setup")
-        offset = int(self.guest.call("setup", "fiemap", path, 0, seconds=SETUP), 0)
-        self._first_pfn[device] = self._first_pfn[device.on] + (offset >> 12)
-
-    def _sh(self, command: str) -> str:
-        """The output of a shell command in the guest; LabError where it fails."""
-        code, output = self.guest.shell(command, SETUP)
-        if code:
-            raise LabError(f"the guest's {command.split()[0]} failed: {' '.join(output.split())[-200:]}")
-        return output
+    @property
+    def sizes(self) -> dict[str, int]:
+        """The bytes of each device's pagemap, or of the file."""
+        return {device.name: found.size for device, found in self._places.items()}
 
     # --- calls --------------------------------------------------------------------------------
 
@@ -191,11 +147,8 @@ class Real:
     def _page_of(self, address: int) -> str | None:
         """The page of the story that an address is the struct page of, or in."""
         pfn = self.inspector.pfn_of(address)
-        for device, first in self._first_pfn.items():
-            for page in device.pages:
-                if pfn == first + page.index:
-                    return page.name
-        return None
+        named = (page for device in self._places for page in device.pages)
+        return next((page.name for page in named if self._pfn(page) == pfn), None)
 
     # --- one method for each call that a scenario can make --------------------------------------
 
@@ -204,7 +157,8 @@ class Real:
             self._address[va] = address
             call.end("done", True)
 
-        self._ask(call, mapped, "mmap", self._paths[va.device], 0, self._lengths[va.device])
+        to = self._places[va.device]
+        self._ask(call, mapped, "mmap", to.path, 0, to.length)
 
     def _do_reserve(self, call: Ongoing, va: Va) -> None:
         call.end("done")  # the kernel chooses the address when it is mapped
@@ -212,7 +166,7 @@ class Real:
     _do_mmap_fixed = _do_mmap
 
     def _do_munmap(self, call: Ongoing, va: Va) -> None:
-        length = self._lengths[va.device]
+        length = self._places[va.device].length
         self._ask(call, lambda _: call.end("done"), "munmap", self._address[va], length)
 
     def _do_touch(self, call: Ongoing, va: Va, write: bool = True) -> None:
@@ -240,7 +194,7 @@ class Real:
         self._ask(call, lambda _: call.end("done"), "exit")
 
     def _do_unbind(self, call: Ongoing, device: Device) -> None:
-        driver, name = DRIVERS[device.kind], self._names[device]
+        driver, name = DRIVERS[device.kind], self._places[device].name
         self._ask(call, lambda _: call.end("done"), "write_file", f"{driver}/unbind", name)
 
     def _take(self, call: Ongoing, function: str, va: Va) -> None:
@@ -248,7 +202,7 @@ class Real:
         pin, page = self._pins[function], va.device.pages[0]
         if pin.needs and pin.needs not in self._ready:
             self._ready.add(pin.needs)
-            self._sh(pin.needs)
+            shell(self.guest, pin.needs)
 
         def taken(handle: str) -> None:
             self._held.setdefault((call.task, page), []).append((pin, handle))
@@ -294,7 +248,7 @@ class Real:
     # --- looking ------------------------------------------------------------------------------
 
     def _pfn(self, page: PageOf) -> int:
-        return self._first_pfn[page.device] + page.index
+        return self._places[page.device].pfn + page.index
 
     def look(self, page: PageOf, hint: Line | None) -> str | None:
         def now() -> str | None:
@@ -310,7 +264,7 @@ class Real:
             return None  # it was freed: whatever lies there now is not the pagemap
 
         def now() -> str | None:
-            refs = self.inspector.pgmap_ref(self._first_pfn[device])
+            refs = self.inspector.pgmap_ref(self._places[device].pfn)
             return None if refs is None else refs_text(refs)
 
         return self._eventually(now, hint)

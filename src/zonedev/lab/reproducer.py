@@ -9,14 +9,15 @@ from typing import Any
 from zonedev.lab.conform import Run, foretell
 from zonedev.lab.emit import DEVICE, NAME, Step, program
 from zonedev.lab.means import pins_of
-from zonedev.lab.real import ALIGN, FILE, Real
+from zonedev.lab.places import ALIGN, FILE, Place
+from zonedev.lab.real import Real
 from zonedev.lab.story import Device, Line, Ongoing, PageOf
 from zonedev.lab.teller import Teller
 from zonedev.lang.errors import ZonedevError
 from zonedev.scenarios.base import full_scope
 
 #: Bytes of the device's pagemap, as the model takes it; no line of the program depends on them.
-SIZE = 512 << 20
+SIZE = 3 << 30
 #: Bytes that a task maps, by the level at which the device maps.
 LENGTHS = {"pte": 4096, "pmd": 2 << 20, "pud": 1 << 30}
 #: What the variables are called that take a request's result.
@@ -50,6 +51,9 @@ class Notebook:
     def call(self, task: str, op: str, *args: str | int, seconds: float = 0.0) -> str:
         return "" if task == "-" else self.ask(task, op, *args).value
 
+    def shell(self, command: str, seconds: float = 0.0) -> tuple[int, str]:
+        return 0, ""  # the program's comment has its own commands for what a pin needs
+
     def blocks(self) -> None:
         """Mark the last step as one that waits."""
         self.steps[-1] = replace(self.steps[-1], blocks=True)
@@ -59,16 +63,15 @@ class Script(Real):
     """Tells a story to a notebook; what waits, the model's story says."""
 
     def __init__(self, notebook: Notebook, pins: Any) -> None:
-        super().__init__(notebook, None, pins)  # type: ignore[arg-type]
-        self._notebook = notebook
+        super().__init__(notebook, None, pins)  # type: ignore[arg-type]  # no guest is asked
+        self.notebook = notebook
         self.setup: list[str] = []
 
     def create(self, device: Device) -> None:
         level = (device.on or device).shape.get("size", "pte")
-        self.sizes[device.name] = SIZE if device.on is None else FILE[level]
-        self._names[device], self._paths[device] = NAME, DEVICE
-        self._lengths[device] = LENGTHS[level] if device.on is None else FILE[level]
-        if len(self._names) - (device.on is not None) > 1:
+        length, size = (LENGTHS[level], SIZE) if device.on is None else (FILE[level], FILE[level])
+        self._places[device] = Place(DEVICE, NAME, length, size, 0)
+        if sum(d.on is None for d in self._places) > 1:
             raise ZonedevError("--emit-c writes a program for one device, and the scenario has more")
         self.setup += commands(device, level)
 
@@ -77,7 +80,7 @@ class Script(Real):
             self._exists(call.task)
         getattr(self, f"_do_{name}")(call, *args)
         if hint is not None and hint.said == "waits":
-            self._notebook.blocks()
+            self.notebook.blocks()
         elif not call.done:
             self._answered(call)
 
@@ -118,8 +121,8 @@ def program_of(run: Run) -> str:
     teller.hear(foretold)
     teller.tell(run.order)
     about = [f"On Linux {run.kernel.version}, by the rules of {run.design_name}:", "", *said(foretold)]
-    steps = [s for s in script._notebook.steps if s.op != "fiemap"]
-    return program(run.scenario.title(), about, script.setup, steps)
+    path = "/mnt/file" if any(d.on for d in teller.devices) else "/dev/dax0.0"
+    return program(run.scenario.title(), about, script.setup, script.notebook.steps, path)
 
 
 def said(lines: Sequence[Line]) -> list[str]:
