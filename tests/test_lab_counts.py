@@ -231,6 +231,15 @@ def test_addresses_of_struct_pages(guest: FakeGuest) -> None:
     assert inspector.pfn_of(PGMAP) is None and inspector.pfn_of(0) is None
 
 
+def test_addresses_of_memory(guest: FakeGuest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SYMBOLS, "page_offset_base", 0xFFFFFFFF81002000)
+    guest.write(SYMBOLS["page_offset_base"], "<Q", 0xFFFF888000000000)
+    inspector = Inspector(guest)
+    assert inspector.pfn_of(PGMAP + 4095) == 16
+    assert inspector.pfn_of(at(104) + 52) == 104
+    assert inspector.pfn_of(SYMBOLS["vmemmap_base"]) is None
+
+
 def test_a_percpu_ref_is_the_sum_over_the_cpus(guest: FakeGuest) -> None:
     assert Inspector(guest).pgmap_ref(104) == 1 + 9 - 5
 
@@ -242,6 +251,8 @@ def test_a_killed_percpu_ref_keeps_its_bias_until_the_grace_period_ends(guest: F
     assert inspector.pgmap_ref(104) == 4
     guest.write(DATA, "<Q", 4)
     assert inspector.pgmap_ref(104) == 4
+    guest.write(DATA, "<q", -1)  # one put too many
+    assert inspector.pgmap_ref(104) == -1
     guest.write(PGMAP + 48, "<QQ", 3, 0)  # percpu_ref_exit()
     assert inspector.pgmap_ref(104) is None
 

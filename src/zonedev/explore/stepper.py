@@ -97,7 +97,8 @@ class Stepper(Scheduler):
             super().step(number, choice)
         finally:
             self.taken += 1
-            self.trace.append(self._traced(number, waiting, choice))
+            if self.keep != 0:
+                self.trace.append(self._traced(number, waiting, choice))
             if self.keep is not None and len(self.trace) > 2 * self.keep:
                 del self.trace[: -self.keep]
 

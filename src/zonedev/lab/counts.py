@@ -12,11 +12,19 @@ from zonedev.lab.errors import LabError
 from zonedev.lab.layout import Layout, Types
 from zonedev.lab.memory import WORD, Memory, symbols
 
+PAGE_SHIFT = 12
 PFNS = 1 << 34  # as many as 46 bits of physical addresses have
 PERCPU_COUNT_BIAS = 1 << 63
 PERCPU_REF_ATOMIC = 1  # bits of percpu_count_ptr (include/linux/percpu-refcount.h)
 PERCPU_REF_DEAD = 2
-SYMBOLS = ("__start_BTF", "__stop_BTF", "__per_cpu_offset", "vmemmap_base", *debuginfo.SYMBOLS)
+SYMBOLS = (
+    "__start_BTF",
+    "__stop_BTF",
+    "__per_cpu_offset",
+    "vmemmap_base",
+    "page_offset_base",
+    *debuginfo.SYMBOLS,
+)
 
 
 @dataclass(frozen=True)
@@ -44,10 +52,12 @@ class Inspector:
                     f"counts are not observable: {name} is not in /proc/kallsyms (CONFIG_KALLSYMS_ALL)"
                 )
         self.layout = Layout.of(types_of(guest, self._symbol))
-        base = self._guest.read(self._symbol["vmemmap_base"], WORD)
+        base = self._word(self._symbol["vmemmap_base"])
         if base is None:
             raise LabError("counts are not observable: vmemmap_base cannot be read")
-        self._vmemmap = int.from_bytes(base, "little")
+        self._vmemmap = base
+        direct = self._symbol.get("page_offset_base")
+        self._direct_map = None if direct is None else self._word(direct)
 
     def page(self, pfn: int) -> PageCounts | None:
         """The counts of the page with a page frame number; None where its struct page is gone."""
@@ -112,9 +122,12 @@ class Inspector:
         return found
 
     def pfn_of(self, address: int) -> int | None:
-        """The page frame number whose struct page an address lies in; None for any other address."""
-        pfn = (address - self._vmemmap) // self.layout.page_size
-        return pfn if 0 <= pfn < PFNS else None
+        """The number of the page whose struct page an address lies in, or whose memory in the direct
+        map; None for any other address."""
+        pfns = [(address - self._vmemmap) // self.layout.page_size]
+        if self._direct_map is not None:
+            pfns.append((address - self._direct_map) >> PAGE_SHIFT)
+        return next((pfn for pfn in pfns if 0 <= pfn < PFNS), None)
 
     def _page(self, pfn: int) -> int:
         """The address of a struct page."""

@@ -13,7 +13,7 @@ from zonedev.lab.console import Report, reports
 from zonedev.lab.errors import LabError
 from zonedev.lab.kernels import LabKernel
 from zonedev.lab.link import Link
-from zonedev.lab.qemu import DEBUG_LINE, KERNEL_LINE, Hardware, Qemu, version
+from zonedev.lab.qemu import DEBUG_LINE, KERNEL_LINE, Hardware, Qemu, command, version
 from zonedev.lab.snapshot import Snapshot, resumed
 from zonedev.lab.waits import Where
 from zonedev.lang.errors import ZonedevError
@@ -79,9 +79,11 @@ class Guest:
 
     def start(self, snapshot: int | None = None) -> Link:
         """Start QEMU, with a kernel or from the file descriptor of a snapshot."""
-        qemu = Qemu(self.kernel.image, self._initramfs, self.hardware, self._accel, self._line, snapshot)
-        self._link = Link(qemu, self.kernel.name if self._debug else None)
+        self._link = Link(Qemu(self._command(), snapshot), self.kernel.name if self._debug else None)
         return self._link
+
+    def _command(self) -> list[str]:
+        return command(self.kernel.image, self._initramfs, self.hardware, self._accel, self._line)
 
     def boot(self, timeout: float = BOOT_SECONDS) -> float:
         """Start the guest; returns the seconds until its agent was ready.  Raises BootFailed.
@@ -98,7 +100,7 @@ class Guest:
 
     def _snapshot(self) -> Snapshot:
         files = [self.kernel.image] + ([self._initramfs] if self._initramfs else [])
-        return Snapshot.of(files, version(), self._accel, self._line, repr(self.hardware))
+        return Snapshot.of(files, version(), *self._command())
 
     def _resume(self, saved: Snapshot) -> bool:
         """Go on with a saved guest; False where that does not work."""

@@ -29,7 +29,7 @@ class Model:
     def __init__(
         self, design: type[Specification], sizes: Mapping[str, int], pins: Mapping[str, Pin]
     ) -> None:
-        self.machine = Machine(design, rules={}, at_rest=False)
+        self.machine = Machine(design, rules={}, keep=0, at_rest=False)
         self._sizes, self._pins = sizes, pins
         self._records: dict[Device, Any] = {}
         self._held: dict[tuple[str, PageOf], list[tuple[Pin, Any]]] = {}

@@ -14,7 +14,6 @@ from zonedev.lab.errors import LabError
 #: emulated machine seconds.  One that a kernel has built in, or does not have, is left out.
 GROUPS: Mapping[str, Sequence[str]] = {
     "boot": (
-        "qemu_fw_cfg",  # vmcoreinfo, which a debugger of the guest needs
         "nfit",
         "nd_e820",
         "nd_pmem",

@@ -126,22 +126,28 @@ class Real:
             foretold = True  # the report is still to be read
         deadline = time.monotonic() + (SOON if foretold else QUIET)
         while True:
-            reports = [r for r in self.guest.events if r.kind in REPORTED]
-            if len(reports) > self._reports:
-                raise self._crash(reports[self._reports])
-            if not self.guest.alive:
-                raise Crash("panic", self.guest.exit_reason or "")
+            self._must_live()
             if time.monotonic() >= deadline:
                 self._patient = self._patient and not foretold
                 return
             self.guest.pump(0.05)
 
+    def _must_live(self) -> None:
+        """Raise Crash where the kernel has gone down, or has warned."""
+        reports = [r for r in self.guest.events if r.kind in REPORTED]
+        if len(reports) > self._reports:
+            raise self._crash(reports[self._reports])
+        if not self.guest.alive:
+            raise Crash("panic", self.guest.exit_reason or "")
+
     def _crash(self, report: Any) -> Crash:
         """A report of the kernel's, as the model would put it."""
         note = " in ".join(p for p in (report.what, report.function) if p)
         if report.kind in ("oops", "BUG", "panic"):
-            page = self._page_of(report.address) if report.address is not None else None
-            return Crash(f"oops on {page}" if page else "oops", note)
+            if report.address is None:  # the kernel does not say what was touched
+                return Crash("oops", note)
+            page = self._page_of(report.address)
+            return Crash(f"oops on {page}" if page else f"oops at {report.address:#x}", note)
         return Crash(report.kind, note)
 
     def _page_of(self, address: int) -> str | None:
@@ -273,11 +279,12 @@ class Real:
         """What is seen as soon as it is what is expected, or else after a while: workqueues
         and RCU callbacks take their time."""
         deadline = time.monotonic() + (SOON if self._patient else QUIET)
-        found = now()
-        while hint is not None and hint.said is not None and found != hint.said:
+        while True:
+            found = now()
+            self._must_live()  # of a guest that is gone nothing can be seen
+            if hint is None or hint.said is None or found == hint.said:
+                return found
             if time.monotonic() > deadline:
                 self._patient = False
-                break
+                return found
             self.guest.pump(0.1)
-            found = now()
-        return found

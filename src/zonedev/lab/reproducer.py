@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from zonedev.lab.compare import crashed
 from zonedev.lab.conform import Run, foretell
 from zonedev.lab.emit import DEVICE, NAME, Step, program
 from zonedev.lab.means import pins_of
 from zonedev.lab.places import ALIGN, FILE, Place
 from zonedev.lab.real import Real
-from zonedev.lab.story import Device, Line, Ongoing, PageOf
+from zonedev.lab.story import FAILURES, Crash, Device, Line, Ongoing, PageOf
 from zonedev.lab.teller import Teller
 from zonedev.lang.errors import ZonedevError
 from zonedev.scenarios.base import full_scope
@@ -60,7 +61,7 @@ class Notebook:
 
 
 class Script(Real):
-    """Tells a story to a notebook; what waits, the model's story says."""
+    """Tells a story to a notebook; what waits, fails or is the end, the model's story says."""
 
     def __init__(self, notebook: Notebook, pins: Any) -> None:
         super().__init__(notebook, None, pins)  # type: ignore[arg-type]  # no guest is asked
@@ -82,10 +83,19 @@ class Script(Real):
         if hint is not None and hint.said == "waits":
             self.notebook.blocks()
         elif not call.done:
-            self._answered(call)
+            self._foretold(call, hint)
 
     def follow(self, call: Ongoing, hint: Line | None) -> None:
         if hint is not None:
+            self._foretold(call, hint)
+
+    def _foretold(self, call: Ongoing, hint: Line | None) -> None:
+        """The outcome of a call, with which its task goes on."""
+        if hint is not None and crashed(hint):
+            raise Crash(hint.said)
+        if hint is not None and hint.said in FAILURES:
+            call.end(hint.said)
+        else:
             self._answered(call)
 
     def _do_reuse_if_idle(self, call: Ongoing, page: PageOf) -> None:

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from zonedev.lab.teller import Teller
 
 
+#: How a call is said to have come to nothing.
+FAILURES = ("fails", "SIGBUS", "SIGSEGV")
+
+
 @dataclass(eq=False)
 class Device:
     """A device-dax device, a pmem device or a file: something with pages."""
@@ -259,6 +263,7 @@ class Program(threading.Thread):
         """End the thread of a task that nobody will let go on."""
         self._abandoned = True
         self._go.release()
+        self.join()
 
     def _raise(self) -> None:
         if self.error is not None:

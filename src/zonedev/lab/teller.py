@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from zonedev.kernel import gup
-from zonedev.lab.story import Crash, Device, Flag, Line, Ongoing, PageOf, Program, SetUp, SetUpTask, Side, Va
+from zonedev.lab.story import FAILURES, Crash, Device, Flag, Line, Ongoing, PageOf, Program, SetUp, SetUpTask, Side, Va
 from zonedev.lang.errors import ZonedevError
 from zonedev.lang.system import Specification
 from zonedev.scenarios.base import Scenario
@@ -75,6 +76,8 @@ class Teller:
         self.side.begin(call, name, given, None)
         if not call.done:
             raise ZonedevError(f"{self.scenario.name()}: set-up: {name}() waits")
+        if call.said in FAILURES:
+            raise ZonedevError(f"{self.scenario.name()}: set-up: {name}() {call.said} {call.note}".rstrip())
         return given[0] if name in ("mmap", "reserve") else call.value
 
     def hear(self, hints: Sequence[Line]) -> None:
@@ -194,10 +197,16 @@ class Teller:
     def _look(self, kind: str, label: str, *pages: PageOf) -> None:
         """Note the counts of `pages`, or of all pages and pagemaps that the story has named."""
         for page in pages or [p for d in self.devices for p in d.pages]:
-            self._say(kind, label, page.name, self.side.look(page, self._hint(kind, label, page.name)))
+            self._look_at(kind, label, page.name, partial(self.side.look, page))
         for device in () if pages else self._pagemaps():
-            name = f"{device.name}.pgmap"
-            self._say(kind, label, name, self.side.look_pagemap(device, self._hint(kind, label, name)))
+            self._look_at(kind, label, f"{device.name}.pgmap", partial(self.side.look_pagemap, device))
+
+    def _look_at(self, kind: str, label: str, text: str, look: Callable[[Line | None], str | None]) -> None:
+        try:
+            self._say(kind, label, text, look(self._hint(kind, label, text)))
+        except Crash as crash:
+            self._say(kind, label, text, crash.said, note=crash.note)
+            raise
 
     def _pagemaps(self) -> Iterator[Device]:
         return (d for d in self.devices if d.kind != "dax_file")
