@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from itertools import takewhile
 from math import inf
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 from unittest.mock import patch
 
@@ -29,8 +30,10 @@ from zonedev.lab.channel import Request
 from zonedev.lab.compare import AGREES, Conformance
 from zonedev.lab.conform import Run
 from zonedev.lab.counts import Inspector, PageCounts
+from zonedev.lab.errors import LabError
 from zonedev.lab.guests import BootFailed, Guest
 from zonedev.lab.kernels import LabKernel
+from zonedev.lab.layout import Layout
 from zonedev.lab.link import Link
 from zonedev.lab.teller import parse_order
 from zonedev.lab.waits import PATIENCE, Patience, Where
@@ -38,6 +41,7 @@ from zonedev.report.conformance import render
 
 RECORDINGS = Path(__file__).parent / "recordings"
 DIGITS = 2  # of the seconds
+TOGETHER = 0.1  # seconds within which lines of the console are one event
 NEWS = ("answer", "error", "console", "gone")  # what comes by itself
 
 
@@ -73,6 +77,7 @@ class Recording:
     design: str
     accel: str
     vmemmap: int
+    direct_map: int
     page_size: int
     events: list[Event] = field(default_factory=list)
 
@@ -111,6 +116,16 @@ class Recording:
         scenario = known.scenario(self.scenario)
         order = parse_order(self.order, scenario)
         return Run(scenario, order, self.lab_kernel, known.design(name), name)
+
+    def asked(self, *words: str) -> int:
+        """Where in the events the last request is that begins with these words."""
+        return max(
+            i for i, e in enumerate(self.events) if e.kind == "ask" and e.what[: len(words)] == [*words]
+        )
+
+    def after(self, at: int) -> list[Event]:
+        """The events from a request to the next one."""
+        return [*takewhile(lambda e: e.kind != "ask", self.events[at + 1 :])]
 
 
 # --- recording ------------------------------------------------------------------------------------
@@ -172,14 +187,18 @@ class Recorder(Guest):
 
     def note(self, kind: str, *what: Any) -> None:
         """Add an event, unless it is a look that shows what the last one showed."""
+        at = round(time.monotonic() - self._asked, DIGITS)
         if not self.noting:
+            return
+        if kind == "console" and self.noted[-1].kind == kind and at - self.noted[-1].at < TOGETHER:
+            self.noted[-1].what[0] += what[0]
             return
         if kind in ("page", "ref"):
             since = [*takewhile(lambda e: e.kind != "ask", reversed(self.noted))]
             last = next((e for e in since if (e.kind, e.what[0]) == (kind, what[0])), None)
             if last is not None and last.what == list(what):
                 return
-        self.noted.append(Event(round(time.monotonic() - self._asked, DIGITS), kind, list(what)))
+        self.noted.append(Event(at, kind, list(what)))
 
 
 class Watcher(Inspector):
@@ -227,7 +246,9 @@ def record(scenario: str, kernel: str, order: str | None) -> Recording:
         raise SystemExit(f"it does not agree:\n{render(found)}")
     seen = inspector[-1]
     names = (scenario, text, kernel, at.release, at.version, at.design, found.accel)
-    recording = Recording(*names, seen._vmemmap, seen.layout.page_size, guest[-1].noted)
+    recording = Recording(
+        *names, seen._vmemmap, seen._direct_map or 0, seen.layout.page_size, guest[-1].noted
+    )
     if render(told(recording)) != render(found):
         raise SystemExit(f"it is told otherwise:\n{render(found)}\n{render(told(recording))}")
     return recording
@@ -265,6 +286,7 @@ class Tape:
         self._begin, self._end = 0, 0  # the events from the last request to the next one
         self._asked = clock.now
         self._come: set[int] = set()
+        self.looked: set[tuple[int, str, int]] = set()  # after which request, at what, of which page
 
     def ask(self, task: str, op: str, *args: object) -> Request:
         words = [task, op, *map(str, args)]
@@ -276,7 +298,7 @@ class Tape:
             if number not in self._requests and events[at].what == words:
                 break
         else:
-            raise LookupError(f"the recording has no more {' '.join(words)}")
+            raise LabError(f"the recording has no more {' '.join(words)}")
         request = self._requests[number] = Request(number, task, op, tuple(words[2:]))
         for event in events[self._end : at]:  # requests were left out
             if event.kind in ("answer", "error"):
@@ -299,6 +321,7 @@ class Tape:
 
     def seen(self, kind: str, pfn: int) -> Any:
         """The last that was seen of a page until now, or else the next."""
+        self.looked.add((self._begin - 1, kind, pfn))
         before = self._looks(self.recording.events[: self._begin], kind, pfn)
         here = self._looks((e for _, e in self._here()), kind, pfn)
         past = [e for e in here if self._asked + e.at <= self._clock.now]
@@ -311,10 +334,11 @@ class Tape:
         return [e for e in events if (e.kind, e.what[0]) == (kind, pfn)]
 
     def _where(self, task: str) -> str:
-        """The agent's words for where a task is: where it was blocked, if it was."""
+        """The agent's words for where a task is: where it was blocked last, if it was."""
         asked = {n for n, r in self._requests.items() if r.task == task and not r.done}
-        blocked = [e.what[1:] for _, e in self._here() if e.kind == "blocked" and e.what[0] in asked]
-        return " ".join(blocked[0]) if blocked else "R - -"
+        known = self.recording.events[: self._end]
+        blocked = [e.what[1:] for e in known if e.kind == "blocked" and e.what[0] in asked]
+        return " ".join(blocked[-1]) if blocked else "R - -"
 
     def _here(self) -> Iterator[tuple[int, Event]]:
         return ((i, self.recording.events[i]) for i in range(self._begin, self._end))
@@ -352,11 +376,14 @@ class Replay(Guest):
         return 0.0
 
 
-class Seen:
+class Seen(Inspector):
     """An inspector that sees what was seen."""
 
     def __init__(self, guest: Replay) -> None:
         self._tape = guest.tape
+        of = self._tape.recording
+        self._vmemmap, self._direct_map = of.vmemmap, of.direct_map
+        self.layout = cast(Layout, SimpleNamespace(page_size=of.page_size))
 
     def page(self, pfn: int) -> PageCounts | None:
         counts = self._tape.seen("page", pfn)
@@ -366,20 +393,20 @@ class Seen:
         found: int | None = self._tape.seen("ref", pfn)
         return found
 
-    def pfn_of(self, address: int) -> int | None:
-        of = self._tape.recording
-        pfn = (address - of.vmemmap) // of.page_size
-        return pfn if 0 <= pfn < 1 << 34 else None
-
 
 @contextmanager
-def replaying(*recordings: Recording, fails: BootFailed | None = None) -> Iterator[Clock]:
-    """Within, the guests of these recordings' kernels are replays, and no others are set up."""
+def replaying(*recordings: Recording, fails: BootFailed | None = None) -> Iterator[list[Tape]]:
+    """Within, the guests of these recordings' kernels are replays, and no others are set up.
+
+    Yields the tapes that are played.
+    """
     clock = Clock()
+    tapes: list[Tape] = []
     known = {recording.kernel: recording for recording in recordings}
 
     def make(kernel: LabKernel, archive: Path, **options: Any) -> Replay:
-        return Replay(Tape(known[kernel.name], clock), fails)
+        tapes.append(Tape(known[kernel.name], clock))
+        return Replay(tapes[-1], fails)
 
     def installed(name: str) -> LabKernel | None:
         return known[name].lab_kernel if name in known else None
@@ -396,7 +423,7 @@ def replaying(*recordings: Recording, fails: BootFailed | None = None) -> Iterat
             (accel, "choose", lambda: recordings[0].accel),
         ):
             stack.enter_context(patch.object(module, name, stand_in))
-        yield clock
+        yield tapes
 
 
 def told(recording: Recording, design: str | None = None, fails: BootFailed | None = None) -> Conformance:

@@ -101,7 +101,8 @@ class Page:
     def command(self, part: str) -> str:
         line, _, shown = part.partition("\n")
         assert line.startswith(COMMAND), f"not a zonedev command: {line}"
-        if line.startswith(REAL) and not (self.real and kernels_are_there(line)):
+        writes = "--emit-c" in line or "--write" in line
+        if line.startswith(REAL) and (writes or not (self.real and kernels_are_there(line))):
             return part
         typed = [text.removeprefix(PROMPT) for text in shown.splitlines() if text.startswith(PROMPT)]
         words = line.removeprefix(COMMAND)

@@ -398,11 +398,16 @@ def test_a_kernel_of_the_users_own(tmp_path: Path) -> None:
         ("6.15", "linux-6.15"),
         ("6.17", "linux-7.2"),
         ("8.0", "linux-7.2"),
-        ("mine", "linux-7.2"),
     ],
 )
 def test_the_rules_of_a_release(release: str, design: str) -> None:
     assert kernels.design_of(release) == design
+
+
+@pytest.mark.parametrize("release", ["4.19.0", "5.1", "mine"])
+def test_the_rules_of_a_release_that_no_design_has(release: str) -> None:
+    with pytest.raises(LabError, match=f"kernel {release}: .* --design"):
+        kernels.design_of(release)
 
 
 @pytest.mark.parametrize(

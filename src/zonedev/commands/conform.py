@@ -36,6 +36,8 @@ def conform(context: Context) -> int:
     runs = wanted(context)
     if o.emit_c:
         return emit_c(runs, Path(o.emit_c))
+    if o.write:
+        ladder.around(Path(o.write))  # what is wrong with it is said before everything is run
     with Reporter("conform", "runs") as reporter:
         found = conform_all(runs, o.jobs or os.cpu_count() or 1, o.timeout, reporter.count)
     if o.write:
@@ -56,7 +58,7 @@ def wanted(context: Context) -> list[Run]:
     scenarios = [known.scenario(name) for name in names]
     for scenario in scenarios:
         full_scope(scenario, scope)
-        if not scenario.orders and o.order is None:
+        if not scenario.orders:
             raise ZonedevError(f"{scenario.name()}: no program can do what its tasks do: check it instead")
     runs = []
     for scenario, kernel in product(scenarios, kernels_of(o)):
@@ -114,6 +116,10 @@ def emit_c(runs: Sequence[Run], file: Path) -> int:
 
     if len(runs) > 1:
         raise ZonedevError("--emit-c writes one program: give one scenario, one --kernel, one --order")
-    file.write_text(program_of(runs[0]), encoding="ascii")
+    text = program_of(runs[0])
+    try:
+        file.write_text(text, encoding="ascii")
+    except OSError as error:
+        raise ZonedevError(f"{file}: {error.strerror}") from None
     show(f"wrote {file}")
     return OK

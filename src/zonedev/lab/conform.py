@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from zonedev.lab import accel, initramfs
-from zonedev.lab.compare import NOT_RUN, TIMEOUT, Conformance, compare
+from zonedev.lab.compare import NOT_RUN, OOPS, TIMEOUT, Conformance, compare
 from zonedev.lab.counts import Inspector
 from zonedev.lab.guests import BootFailed, Guest, GuestTimeout
 from zonedev.lab.kernels import LabKernel
@@ -16,7 +16,7 @@ from zonedev.lab.means import Pin, pins_of
 from zonedev.lab.model import Model
 from zonedev.lab.qemu import Hardware
 from zonedev.lab.real import Real
-from zonedev.lab.story import Line
+from zonedev.lab.story import Crash, Line
 from zonedev.lab.teller import Teller
 from zonedev.lang.errors import ZonedevError
 from zonedev.lang.system import Specification
@@ -68,6 +68,8 @@ def conform(run: Run, seconds: float = 60.0) -> Conformance:
         found.verdict, found.why, found.console = NOT_RUN, str(error), error.tail
     except GuestTimeout as error:
         found.verdict, found.why = TIMEOUT, str(error)
+    except Crash as crash:
+        found.verdict, found.why = OOPS, f"at set-up: {crash.said}: {crash.note}"
     except (ZonedevError, OSError) as error:
         found.verdict, found.why = NOT_RUN, str(error)
     found.seconds = time.monotonic() - begun

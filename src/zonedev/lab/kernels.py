@@ -53,18 +53,18 @@ DESIGNS = (
     ((6, 15), "linux-6.15"),
     ((5, 18), "linux-6.1"),
     ((5, 2), "linux-5.10"),
-    ((4, 13), "linux-4.13"),
-    ((4, 12), "linux-4.12"),
-    ((4, 5), "linux-4.5"),
 )
 RECORD = "kernel.json"
 
 
 def design_of(release: str) -> str:
-    """The design that has the rules of a release such as "6.12.3-amd64"; that of the newest
-    mainline where it is not known."""
+    """The design that has the rules of a release such as "6.12.3-amd64"; LabError for one
+    whose rules no design has."""
     version = tuple(int(n) for n in re.findall(r"\d+", release)[:2])
-    return next((design for since, design in DESIGNS if version >= since), DESIGNS[0][1])
+    found = next((design for since, design in DESIGNS if version >= since), None)
+    if found is None:
+        raise LabError(f"kernel {release}: no design is known to have its rules: name one with --design")
+    return found
 
 
 def chosen(given: Sequence[str]) -> list[Stock]:

@@ -29,7 +29,7 @@ class Pin:
 
 
 VMSPLICE = Pin("vmsplice", "vmsplice", "get_user_pages_fast", 0)
-IO_URING = Pin("io_uring", "uring_pin", "pin_user_pages", FOLL_WRITE | FOLL_LONGTERM, dma=True)
+IO_URING = Pin("io_uring", "uring_pin", "pin_user_pages_fast", FOLL_WRITE | FOLL_LONGTERM, dma=True)
 AF_XDP = Pin("AF_XDP", "xdp_pin", "pin_user_pages", FOLL_WRITE | FOLL_LONGTERM)
 
 

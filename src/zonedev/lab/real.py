@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from zonedev.lab.channel import Request
+from zonedev.lab.console import Report
 from zonedev.lab.counts import Inspector
 from zonedev.lab.errors import LabError
 from zonedev.lab.guests import Guest, GuestGone, GuestTimeout
@@ -54,6 +55,8 @@ class Real:
 
     def create(self, device: Device) -> None:
         """Make a device, or a file."""
+        if not self._places:
+            self._reports = len(self._reported())  # those of the boot are no part of the story
         self._places[device] = place(self.guest, device, self._places)
 
     @property
@@ -134,13 +137,16 @@ class Real:
 
     def _must_live(self) -> None:
         """Raise Crash where the kernel has gone down, or has warned."""
-        reports = [r for r in self.guest.events if r.kind in REPORTED]
+        reports = self._reported()
         if len(reports) > self._reports:
             raise self._crash(reports[self._reports])
         if not self.guest.alive:
             raise Crash("panic", self.guest.exit_reason or "")
 
-    def _crash(self, report: Any) -> Crash:
+    def _reported(self) -> list[Report]:
+        return [r for r in self.guest.events if r.kind in REPORTED]
+
+    def _crash(self, report: Report) -> Crash:
         """A report of the kernel's, as the model would put it."""
         note = " in ".join(p for p in (report.what, report.function) if p)
         if report.kind in ("oops", "BUG", "panic"):

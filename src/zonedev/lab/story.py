@@ -86,7 +86,7 @@ class Line:
     """
 
     moment: int
-    kind: str  # setup, call, return, look or crash
+    kind: str  # setup, call, return, look, observe or end
     task: str
     text: str
     said: str | None

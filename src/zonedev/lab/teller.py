@@ -8,7 +8,20 @@ from functools import partial
 from typing import Any
 
 from zonedev.kernel import gup
-from zonedev.lab.story import FAILURES, Crash, Device, Flag, Line, Ongoing, PageOf, Program, SetUp, SetUpTask, Side, Va
+from zonedev.lab.story import (
+    FAILURES,
+    Crash,
+    Device,
+    Flag,
+    Line,
+    Ongoing,
+    PageOf,
+    Program,
+    SetUp,
+    SetUpTask,
+    Side,
+    Va,
+)
 from zonedev.lang.errors import ZonedevError
 from zonedev.lang.system import Specification
 from zonedev.scenarios.base import Scenario

@@ -39,7 +39,7 @@ def head(found: Conformance) -> Iterator[str]:
     if about:
         yield from wrapped("  " + "; ".join(about), "    ")
     if found.why:
-        yield from wrapped(f"  {found.why}", "    ")
+        yield from wrapped(f"  {ascii_of(found.why)}", "    ")
 
 
 def body(found: Conformance) -> Iterator[str]:
@@ -53,7 +53,12 @@ def body(found: Conformance) -> Iterator[str]:
                 continue
         yield from lines_of(row)
     if found.verdict not in (AGREES, DIFFERS):
-        yield from (f"{'console':<{COLUMN}}{line}"[:WIDTH] for line in found.console[-6:])
+        yield from (f"{'console':<{COLUMN}}{ascii_of(line)}"[:WIDTH] for line in found.console[-6:])
+
+
+def ascii_of(text: str) -> str:
+    """What a kernel or a tool wrote, as printable ASCII."""
+    return "".join(c if " " <= c <= "~" else "?" for c in text)
 
 
 def lines_of(row: Row) -> Iterator[str]:

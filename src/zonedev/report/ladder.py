@@ -15,18 +15,27 @@ BEGIN, END = "<!-- conformance -->", "<!-- end -->"
 
 def write(path: Path, found: Sequence[Conformance], today: datetime.date) -> None:
     """Put the tables between the marks in a file; ZonedevError where it has none."""
-    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    before, after = around(path)
+    path.write_text(f"{before}{BEGIN}\n{tables(found, today)}\n{END}{after}", encoding="utf-8")
+
+
+def around(path: Path) -> tuple[str, str]:
+    """What stands before the tables and after them; ZonedevError where a file has no place for them."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ZonedevError(f"{path}: {error.strerror}") from None
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not (begin and end):
         raise ZonedevError(f"{path}: no place for the tables: write {BEGIN} and {END} on lines of their own")
-    path.write_text(f"{before}{BEGIN}\n{tables(found, today)}\n{END}{after}", encoding="utf-8")
+    return before, after
 
 
 def tables(found: Sequence[Conformance], today: datetime.date) -> str:
     """All tables, as Markdown."""
     kernels = list(dict.fromkeys((c.kernel, c.version, c.design) for c in found))
-    accels = ", ".join(sorted({c.accel.upper() for c in found if c.accel}))
+    accels = ", ".join(sorted({c.accel.upper() for c in found if c.accel})) or "not run"
     parts = [f"Run on {today.isoformat()} under QEMU ({accels}).", "", *kernel_table(kernels), ""]
     parts += verdict_table(found, [name for name, _, _ in kernels])
     for scenario in dict.fromkeys(c.scenario for c in found if any(observes(r) for r in c.rows)):
@@ -53,7 +62,7 @@ def verdict_table(found: Sequence[Conformance], kernels: Sequence[str]) -> Itera
 def cell(found: Conformance) -> str:
     """The verdict, and what was the most that happened."""
     if found.verdict != AGREES:
-        return f"**{found.verdict}**" + (f": {found.why}" if found.why else "")
+        return f"**{found.verdict}**" + (f": {found.why}" if found.why else "").replace("|", "\\|")
     ends = [r.machine for r in found.rows if r.machine is not None]
     for line in ends:
         if crashed(line):
