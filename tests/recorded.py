@@ -283,7 +283,7 @@ class Tape:
         self._clock = clock
         self._asks = [i for i, e in enumerate(recording.events) if e.kind == "ask"]
         self._requests: dict[int, Request] = {}  # by their numbers in the recording
-        self._begin, self._end = 0, 0  # the events from the last request to the next one
+        self._begin, self._end = 0, self._asks[0]  # the events from the last request to the next one
         self._asked = clock.now
         self._come: set[int] = set()
         self.looked: set[tuple[int, str, int]] = set()  # after which request, at what, of which page

@@ -94,6 +94,30 @@ def test_a_wait_for_good_is_said() -> None:
     assert (last.kind, last.task, last.text, last.said) == ("end", "B", "unbind(dax0)", "waits for good")
 
 
+@pytest.mark.parametrize(
+    ("name", "order", "design", "text", "said"),
+    [
+        ("devdax-unbind-vs-pin", "A B A", "linux-7.2", "dma_write(page0)", "oops on page0"),
+        ("devdax-unbind-vs-pin", "A B A", "linux-5.10", "unbind(dax0)", "waits"),
+        ("devdax-gup-walk-vs-unbind", "A B", "linux-4.11-generic-gup", "unbind(dax0)", "WARNING"),
+        ("devdax-mmap-vs-unbind", "B A", "linux-6.1", "mmap_fixed(va)", "fails"),
+        (
+            "devdax-fault-vs-unbind",
+            "writer unbind reader",
+            "linux-4.5",
+            "touch(reader, write=False)",
+            "SIGBUS",
+        ),
+        ("devdax-gup-fast-vs-munmap", "A B B", "linux-7.2", "reuse_if_idle(page0)", "busy"),
+        ("devdax-gup-fast-vs-munmap", "B B A", "linux-7.2", "reuse_if_idle(page0)", "reused"),
+        ("devdax-gup-fast-vs-munmap", "B B A", "linux-7.2", "pin_user_pages_fast(va)", "fails"),
+    ],
+)
+def test_outcomes(name: str, order: str, design: str, text: str, said: str) -> None:
+    lines = foretold(run_of(SCENARIOS[name], order.split(), design))
+    assert [line.said for line in lines if line.kind == "call" and line.text == text] == [said]
+
+
 def test_designs_tell_different_stories() -> None:
     """What the comparison of a kernel with another design's rules relies on."""
     scenario = SCENARIOS["devdax-refcounts"]

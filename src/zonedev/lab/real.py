@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -123,10 +123,8 @@ class Real:
     def _watching(self, call: Ongoing, hint: Line | None) -> Iterator[None]:
         """Raise Crash where the kernel goes down meanwhile or soon after, or warns."""
         foretold = self._patient and hint is not None and (hint.said or "").startswith(("oops", "WARN"))
-        try:
+        with suppress(GuestGone):  # of what, is still to be read
             yield
-        except GuestGone:
-            foretold = True  # the report is still to be read
         deadline = time.monotonic() + (SOON if foretold else QUIET)
         while True:
             self._must_live()
