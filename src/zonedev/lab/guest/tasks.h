@@ -119,11 +119,20 @@ static void bury(struct task *t, int status)
 	*t = (struct task){ .fd = -1 };
 }
 
+/* Whether a process was asked to exit: its threads end before waitpid() says so. */
+static bool leaving(pid_t pid)
+{
+	for (struct task *t = tasks; t < tasks + TASKS; t++)
+		if (t->name[0] && t->pid == pid && t->exit)
+			return true;
+	return false;
+}
+
 /* An oops kills a thread and leaves the rest of its process, so that waitpid() says nothing. */
 static void look_for_dead(void)
 {
 	for (struct task *t = tasks; t < tasks + TASKS; t++)
-		if (t->name[0] && t->count && strchr("ZX", state(t->tid)) && t->gone++)
+		if (t->name[0] && t->count && !leaving(t->pid) && strchr("ZX", state(t->tid)) && t->gone++)
 			bury(t, SIGKILL);
 }
 
