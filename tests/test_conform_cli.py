@@ -99,6 +99,8 @@ def test_the_gravest_run_makes_the_exit_code(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     there.add("6.1")
+    orders = SCENARIOS["devdax-fork-exit"].orders
+    monkeypatch.setattr(SCENARIOS["devdax-fork-exit"], "orders", orders[:1] * len(verdicts))
 
     def found(runs: Sequence[Run], *_: object) -> list[Conformance]:
         return [
@@ -317,3 +319,23 @@ def test_every_run_can_be_a_program(name: str, order: str) -> None:
         ["cc", *flags, "-x", "c", "-"], input=text, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_an_interrupt_keeps_what_was_found(
+    command: Command, there: set[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    there |= {"5.10", "7.2"}
+    page = tmp_path / "page.md"
+    page.write_text(f"{BEGIN}\nold\n{END}\n")
+
+    def one(run: Run, seconds: float) -> Conformance:
+        if run.kernel.name == "7.2":
+            raise KeyboardInterrupt
+        found = run.blank()
+        found.verdict = AGREES
+        return found
+
+    monkeypatch.setattr(conform, "conform", one)
+    code, out, err = command("devdax-unbind-vs-pin", "--jobs", "1", "--write", str(page))
+    assert (code, out.count(": agrees"), "old" in page.read_text()) == (3, 1, True)
+    assert "interrupted after 1 of 2 runs" in err

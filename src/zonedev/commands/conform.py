@@ -40,11 +40,14 @@ def conform(context: Context) -> int:
         ladder.around(Path(o.write))  # what is wrong with it is said before everything is run
     with Reporter("conform", "runs") as reporter:
         found = conform_all(runs, o.jobs or os.cpu_count() or 1, o.timeout, reporter.count)
-    if o.write:
+    interrupted = len(found) < len(runs)
+    if o.write and not interrupted:
         ladder.write(Path(o.write), found, datetime.date.today())
         print(f"wrote {o.write}", file=sys.stderr)
     show(conformance.rendered(found, o.format))
-    return exit_code(found)
+    if interrupted:
+        print(f"zonedev: interrupted after {len(found)} of {len(runs)} runs", file=sys.stderr)
+    return exit_code(found) or (NOT_RUN if interrupted else OK)
 
 
 def wanted(context: Context) -> list[Run]:

@@ -111,12 +111,16 @@ def foretell(run: Run, sizes: Mapping[str, int], pins: Mapping[str, Pin]) -> lis
 def conform_all(
     runs: Sequence[Run], jobs: int, seconds: float, done: Callable[[int, int], None]
 ) -> list[Conformance]:
-    """All of them, `jobs` guests at a time, in the order in which they are given."""
+    """All of them, `jobs` guests at a time, in the order in which they are given; after an
+    interrupt those that have come so far."""
     found: list[Conformance] = []
     with ThreadPoolExecutor(jobs) as pool:
-        for result in pool.map(lambda run: conform(run, seconds), runs):
-            found.append(result)
-            done(len(found), len(runs))
+        try:
+            for result in pool.map(lambda run: conform(run, seconds), runs):
+                found.append(result)
+                done(len(found), len(runs))
+        except KeyboardInterrupt:
+            pool.shutdown(wait=False, cancel_futures=True)
     return found
 
 
