@@ -52,7 +52,9 @@ class Model:
 
     def begin(self, call: Ongoing, name: str, args: Sequence[Any], hint: Line | None) -> None:
         own = getattr(self, f"_do_{name}", None)
-        if own is not None:
+        if name in self._pins:
+            self._take(call, name, args[0])
+        elif own is not None:
             own(call, *args)
         else:
             self._run(call, name, [self._plain(a) for a in args], lambda found: call.end("done", found))
@@ -134,15 +136,6 @@ class Model:
             call.end(page.name, page)
 
         self._run(call, pin.function, [self._va[va], pin.flags], taken)
-
-    def _do_pin_user_pages(self, call: Ongoing, va: Va, flags: int = 0) -> None:
-        self._take(call, "pin_user_pages", va)
-
-    def _do_pin_user_pages_fast(self, call: Ongoing, va: Va, flags: int = 0) -> None:
-        self._take(call, "pin_user_pages_fast", va)
-
-    def _do_get_user_pages_fast(self, call: Ongoing, va: Va, flags: int = 0) -> None:
-        self._take(call, "get_user_pages_fast", va)
 
     def _do_unpin_user_page(self, call: Ongoing, page: PageOf | None) -> None:
         if page is None:

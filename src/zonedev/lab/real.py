@@ -67,17 +67,24 @@ class Real:
     # --- calls --------------------------------------------------------------------------------
 
     def begin(self, call: Ongoing, name: str, args: Sequence[Any], hint: Line | None) -> None:
-        own = getattr(self, f"_do_{name}", None)
-        if own is None:
-            raise LabError(f"{name}() is nothing that a program can ask a kernel for")
         if time.monotonic() > self._until:
             raise GuestTimeout(f"{call.task}: {call.text}: the time is up before it begins")
         with self._watching(call, hint):
-            if name != "clone_vm":
-                self._exists(call.task)
-            own(call, *args)
+            self._make(call, name, args)
             if not call.done:
                 self._settle(call)
+
+    def _make(self, call: Ongoing, name: str, args: Sequence[Any]) -> None:
+        """Ask for what a call of the scenario's stands for; LabError for what no program can."""
+        own = getattr(self, f"_do_{name}", None)
+        if own is None and name not in self._pins:
+            raise LabError(f"{name}() is nothing that a program can ask a kernel for")
+        if name != "clone_vm":
+            self._exists(call.task)
+        if own is None:
+            self._take(call, name, args[0])
+        else:
+            own(call, *args)
 
     def follow(self, call: Ongoing, hint: Line | None) -> None:
         with self._watching(call, hint):
@@ -219,15 +226,6 @@ class Real:
             call.end(page.name, page)
 
         self._ask(call, taken, pin.op, self._address[va], 4096, *pin.rest)
-
-    def _do_pin_user_pages(self, call: Ongoing, va: Va, flags: int = 0) -> None:
-        self._take(call, "pin_user_pages", va)
-
-    def _do_pin_user_pages_fast(self, call: Ongoing, va: Va, flags: int = 0) -> None:
-        self._take(call, "pin_user_pages_fast", va)
-
-    def _do_get_user_pages_fast(self, call: Ongoing, va: Va, flags: int = 0) -> None:
-        self._take(call, "get_user_pages_fast", va)
 
     def _do_unpin_user_page(self, call: Ongoing, page: PageOf | None) -> None:
         if page is None:

@@ -77,9 +77,7 @@ class Script(Real):
         self.setup += commands(device, level)
 
     def begin(self, call: Ongoing, name: str, args: Sequence[Any], hint: Line | None) -> None:
-        if name != "clone_vm":
-            self._exists(call.task)
-        getattr(self, f"_do_{name}")(call, *args)
+        self._make(call, name, args)
         if hint is not None and hint.said == "waits":
             self.notebook.blocks()
         elif not call.done:

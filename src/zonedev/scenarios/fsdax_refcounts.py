@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from zonedev.kernel import FOLL_WRITE
-from zonedev.scenarios.base import Scenario, holds
-from zonedev.scenarios.devdax_refcounts import POINTS
+from zonedev.scenarios.base import holds
+from zonedev.scenarios.devdax_refcounts import POINTS, DevdaxRefcounts
 from zonedev.scenarios.parts import FILE_PMD, FILE_SIZE, Event
 
 FILE_POINTS = tuple(point for point in POINTS if point != "pinned")
@@ -17,15 +17,14 @@ COUNTED = dict(zip(FILE_POINTS, (0, 1, 2, 2, 3, 4, 1027, 1024, 0), strict=True))
 LARGE_COUNTED = dict(zip(FILE_POINTS, (0, 1, 2, 2, 3, 4, 4, 1, 0), strict=True))
 
 
-class FsdaxRefcounts(Scenario):
+class FsdaxRefcounts(DevdaxRefcounts):
     """One page of a file is mapped, inherited, got, under direct I/O, unmapped; its count is watched.
 
     "got" is what vmsplice() takes, "direct I/O" the pin of one that writes to the page.  No
     long-term pin is possible.  Shared mappings of files are not copied by fork() either.
+    The child is that of devdax-refcounts.
     """
 
-    observes = True
-    orders = ("",)
     source = "Alistair Popple, fs/dax: Properly refcount fs dax pages, 2025-02-28"
     scope = {"size": FILE_SIZE}
     expected = {
@@ -67,16 +66,6 @@ class FsdaxRefcounts(Scenario):
         t.observe("unmapped", m.page)
         t.unpin_user_page(page)
         t.observe("unpinned", m.page)
-
-    def task_child(t: Any, m: Any) -> None:
-        t.ret_from_fork()
-        t.observe("forked", m.page)
-        t.touch(m.first)
-        t.observe("touched by child", m.page)
-        t.happens(m.touched)
-        t.wait_for(m.pinned)
-        t.exit()
-        t.happens(m.gone)
 
 
 class FsdaxRefcountsPmd(FsdaxRefcounts):
