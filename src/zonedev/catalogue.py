@@ -7,15 +7,18 @@ import importlib.util
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from zonedev.lang.errors import ZonedevError
 from zonedev.lang.system import Specification, System
 from zonedev.rules.base import Rule
 from zonedev.scenarios.base import Scenario
+
+if TYPE_CHECKING:
+    from zonedev.designs.series import Series
 
 #: Sets up a system and returns the call that is measured.
 Operation = Callable[[System], Callable[[], Any]]
@@ -33,6 +36,7 @@ class Catalogue:
     rules: Mapping[str, Rule]
     scenarios: Mapping[str, type[Scenario]]
     operations: Mapping[str, Operation] = field(default_factory=dict)
+    series: Mapping[str, Series] = field(default_factory=dict)
 
     def scenario(self, name: str) -> type[Scenario]:
         """The scenario called `name`; ZonedevError with near misses otherwise."""
@@ -53,7 +57,7 @@ class Catalogue:
         return next(roots, names[-1])
 
     def design(self, name: str) -> type[Specification]:
-        """A design by its name, or by FILE.py:CLASS; ZonedevError says what is wrong."""
+        """A design by its name, by SERIES/PATCH, or by FILE.py:CLASS; ZonedevError says what is wrong."""
         if name in self.designs:
             return self.designs[name]
         file, colon, cls = name.rpartition(":")
@@ -61,7 +65,19 @@ class Catalogue:
             return self._from_file(Path(file), cls)
         if name.endswith(".py"):
             raise ZonedevError(f"design {name}: name the class too: {name}:CLASS")
+        series, slash, number = name.partition("/")
+        if slash:
+            return self.patch_series(series).at(number)
+        if series in self.series:
+            last = self.series[series].patches[-1].number
+            raise ZonedevError(f"design {name}: name a patch of the series too, such as {name}/{last}")
         raise unknown("design", name, self.designs)
+
+    def patch_series(self, name: str) -> Series:
+        """The patch series called `name`; ZonedevError with near misses otherwise."""
+        if name not in self.series:
+            raise unknown("series", name, self.series)
+        return self.series[name]
 
     def _from_file(self, file: Path, name: str) -> type[Specification]:
         module = load_module(file)
@@ -87,16 +103,16 @@ class Catalogue:
 def load() -> Catalogue:
     """The built-in catalogue."""
     from zonedev import designs, rules, scenarios
+    from zonedev.designs.series import SERIES
 
-    return Catalogue(designs.DESIGNS, rules.RULES, scenarios.SCENARIOS)
+    return Catalogue(designs.DESIGNS, rules.RULES, scenarios.SCENARIOS, series=SERIES)
 
 
 def load_with_operations() -> Catalogue:
     """The built-in catalogue with the operations that `cost` measures."""
     from zonedev.scenarios import cost
 
-    plain = load()
-    return Catalogue(plain.designs, plain.rules, plain.scenarios, cost.OPERATIONS)
+    return replace(load(), operations=cost.OPERATIONS)
 
 
 def unknown(what: str, name: str, known: Iterable[str], place: str = "") -> ZonedevError:

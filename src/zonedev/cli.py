@@ -92,9 +92,10 @@ def parser() -> Parser:
         command(name, f"list the {name}")
     add_check(command("check", "explore every interleaving", ("text", "json", "ktap", "junit")))
     add_matrix(command("matrix", "every scenario under every design, against what is expected"))
+    add_series(command("series", "which patch of a patch series turns which verdict"))
     one = command("run", "run one schedule as plain Python")
     one.add_argument("scenario", metavar="SCENARIO")
-    one.add_argument("--design", metavar="D", required=True, help="a design, or FILE.py:CLASS")
+    one.add_argument("--design", metavar="D", required=True, help="a design, SERIES/PATCH or FILE.py:CLASS")
     one.add_argument("--scope", metavar="NAME=N,...", action="append", default=[])
     one.add_argument("--seed", metavar="N", type=natural, default=0, help="0: each task as far as it goes")
     again = command("replay", "a counterexample again, as plain Python")
@@ -118,7 +119,7 @@ def add_check(found: Parser) -> None:
         metavar="D",
         action="append",
         default=[],
-        help="a design or FILE.py:CLASS (default: the newest)",
+        help="a design, SERIES/PATCH or FILE.py:CLASS (default: the newest)",
     )
     found.add_argument("--rule", metavar="R", action="append", default=[], help="check only this rule")
     found.add_argument(
@@ -139,8 +140,20 @@ def add_limits(found: Parser) -> None:
 
 def add_matrix(found: Parser) -> None:
     found.add_argument("scenario", metavar="SCENARIO", nargs="*", help="only these")
-    found.add_argument("--promote", action="store_true", help="write what is found as the goldens")
     found.add_argument("--all", action="store_true", help="also pairs without expectation or golden")
+    add_cells(found)
+
+
+def add_series(found: Parser) -> None:
+    found.add_argument("name", metavar="NAME", nargs="?", help="show its patches (default: list all series)")
+    found.add_argument("scenario", metavar="SCENARIO", nargs="*", help="check these at every patch")
+    found.add_argument("--check", action="store_true", help="check the series' own scenarios")
+    add_cells(found)
+
+
+def add_cells(found: Parser) -> None:
+    """What goes for many checks, in processes."""
+    found.add_argument("--promote", action="store_true", help="write what is found as the goldens")
     found.add_argument("--engine", choices=("auto", "python", "native"), default="auto")
     found.add_argument("--jobs", metavar="N", type=positive, help="processes (default: one a core)")
     add_limits(found)
@@ -151,6 +164,11 @@ def add_conform(found: Parser) -> None:
     found.add_argument(
         "--kernel", metavar="K,...", action="append", default=[], help="e.g. 6.12,7.2 (default: all set up)"
     )
+    found.add_argument(
+        "--fs",
+        metavar="FS,...",
+        help="file systems for scenarios with files: ext4, xfs",
+    )
     found.add_argument("--design", metavar="D", help="beside this design instead of the kernel's own")
     found.add_argument("--order", metavar="'A B A'", help="the order of the tasks' calls")
     found.add_argument("--scope", metavar="NAME=N,...", action="append", default=[])
@@ -160,9 +178,7 @@ def add_conform(found: Parser) -> None:
     found.add_argument("--emit-c", metavar="FILE.c", help="write the operations as a C program instead")
     found.add_argument("--write", metavar="FILE.md", help="put the tables into a page, between its marks")
     found.add_argument("--jobs", metavar="N", type=positive, help="guests at a time (default: one a core)")
-    found.add_argument(
-        "--timeout", metavar="S", type=seconds, default=60.0, help="for one run (default: 60)"
-    )
+    found.add_argument("--timeout", metavar="S", type=seconds, default=60.0, help="for one run (default: 60)")
 
 
 def add_lab(lab: Parser) -> None:

@@ -11,6 +11,7 @@ from zonedev.commands.context import Context
 from zonedev.commands.lab import lab
 from zonedev.commands.lists import designs, rules, scenarios
 from zonedev.commands.running import replay, run_schedule
+from zonedev.commands.series import series
 
 COMMANDS: Mapping[str, Callable[[Context], int]] = {
     "designs": designs,
@@ -18,6 +19,7 @@ COMMANDS: Mapping[str, Callable[[Context], int]] = {
     "rules": rules,
     "check": run_check,
     "matrix": matrix,
+    "series": series,
     "run": run_schedule,
     "replay": replay,
     "diff": diff,

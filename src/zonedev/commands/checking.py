@@ -94,6 +94,11 @@ def matrix(context: Context) -> int:
         show(dump({"schema_version": SCHEMA_VERSION, "cells": [cell_object(c) for c in cells]}))
     else:
         show(table.matrix(cells, list(known.designs)))
+    return exit_code_of(cells)
+
+
+def exit_code_of(cells: Sequence[Cell]) -> int:
+    """1 where any is an error, else 2 where any is not as expected, else 3 where any is open."""
     if any(c.error for c in cells):
         return ERROR
     if any(c.unexpected for c in cells):

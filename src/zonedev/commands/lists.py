@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 
 from zonedev.commands.context import OK, Context, show
-from zonedev.report import table
+from zonedev.report import series, table
 from zonedev.report.json import SCHEMA_VERSION, dump
 
 
@@ -14,16 +14,23 @@ def about(design: type) -> str:
 
 
 def designs(context: Context) -> int:
-    """The designs, from the oldest to the newest."""
+    """The designs, from the oldest to the newest, and the series with a design for each patch."""
+    stacked = context.catalogue.series
     entries = {n: about(d) for n, d in context.catalogue.designs.items()}
     if context.json:
         objects = [
             {"name": n, "title": entries[n], "class": d.__name__, "about": inspect.getdoc(d) or ""}
             for n, d in context.catalogue.designs.items()
         ]
-        show(dump({"schema_version": SCHEMA_VERSION, "designs": objects}))
+        stacks = [
+            {"name": s.name, "title": s.title, "patches": [p.number for p in s.patches]}
+            for s in stacked.values()
+        ]
+        show(dump({"schema_version": SCHEMA_VERSION, "designs": objects, "series": stacks}))
     else:
         show(table.listing(entries))
+        if stacked:
+            show(f"\nand as of a patch of a series, SERIES/PATCH:\n{series.overview(stacked)}")
     return OK
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from zonedev.designs.dax_gup_fix_2022 import DAX_GUP_FIX_2022, DaxGupFix2022
 from zonedev.designs.linux_4_5 import Linux45
 from zonedev.designs.linux_4_12 import Linux412
 from zonedev.designs.linux_5_10 import Linux510
 from zonedev.designs.linux_6_1 import Linux61
+from zonedev.designs.linux_6_12 import Linux612
 from zonedev.designs.linux_6_15 import Linux615
 from zonedev.designs.linux_7_2 import Linux72
+from zonedev.designs.series import add
 from zonedev.designs.text_1 import Linux411GenericGup, Linux412Fixed, Linux412WaitFirst, Linux413
 from zonedev.kernel import Kernel
 
@@ -19,10 +22,14 @@ DESIGNS: dict[str, type[Kernel]] = {
         Linux413,
         Linux510,
         Linux61,
+        Linux612,
         Linux615,
         Linux72,
         Linux411GenericGup,
         Linux412WaitFirst,
         Linux412Fixed,
+        DaxGupFix2022,
     )
 }
+
+add(DAX_GUP_FIX_2022)

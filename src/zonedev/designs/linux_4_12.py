@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from zonedev.designs.linux_5_10 import Linux510
-from zonedev.kernel.dax import Inode
+from zonedev.kernel.inode import Inode
+from zonedev.kernel.mapping import DaxEntry
 from zonedev.kernel.page import DevPagemap, Page
 from zonedev.kernel.pgtable import Mm, Pte, Task, Vma, indices
 from zonedev.kernel.pmem import PmemDevice
@@ -15,9 +16,11 @@ from zonedev.lang.primitives import (
     atomic_dec_and_test,
     atomic_inc,
     atomic_read,
+    down_read,
     down_write,
     spin_lock,
     spin_unlock,
+    up_read,
     up_write,
     wait_for_completion,
 )
@@ -75,7 +78,7 @@ class Linux412(Linux510):
         entry = table[at]
         if not k.pte_access_permitted(entry, flags):
             return None
-        page = k.subpage(mm.vma_at[va], va)
+        page = k.subpage(mm.vma_at[va], va, entry)
         pgmap = k.get_dev_pagemap(page.array)
         if pgmap is None:
             return None
@@ -119,6 +122,7 @@ class Linux412(Linux510):
         k.unlink_file_vma(vma)
         k.tlb_finish_mmu(mm)
         up_write(mm.mmap_lock)
+        k.fput(vma.vm_file)
 
     def fork(k, child: Task) -> None:
         """Copies the page tables, since DAX mappings have VM_MIXEDMAP until e1fb4a086495
@@ -144,28 +148,88 @@ class Linux412(Linux510):
 
     # --- fault -----------------------------------------------------------------------------------
 
-    def dax_associate_entry(k, inode: Inode, index: int) -> None:
+    def dax_associate_entry(k, inode: Inode, index: int, entry: DaxEntry, shared: bool) -> None:
         """Files set no page->mapping until d2c997c0f145 "fs, dax: use page->mapping to warn if
         truncate collides with a busy page" (v4.17)."""
 
-    def dax_iomap_fault(k, vma: Vma, va: int, write: bool) -> bool:
-        """A PTE that is there is made writable by pfn_mkwrite() (mm/memory.c, wp_pfn_shared)."""
+    def dax_disassociate_entry(k, inode: Inode, index: int, entry: DaxEntry, trunc: bool) -> None:
+        """Nor do they clear it, or warn."""
+
+    def entry_names_file(k, entry: DaxEntry) -> bool:
+        """No folio names its file."""
+        return False
+
+    def ext4_dax_huge_fault(k, vma: Vma, va: int, write: bool) -> bool:
+        """A PTE that is there is made writable by ext4_dax_pfn_mkwrite() (mm/memory.c,
+        wp_pfn_shared)."""
         if vma.vm_file.size == "pte":
             pte = vma.mm.pte[va]
             if pte.present:
-                if write and not pte.write:
-                    k.dax_pfn_mkwrite(vma, va, pte)
-                return True
-        return super().dax_iomap_fault(vma, va, write)
+                return not write or pte.write or k.ext4_dax_pfn_mkwrite(vma, va, pte)
+        return super().ext4_dax_huge_fault(vma, va, write)
+
+    def ext4_dax_pfn_mkwrite(k, vma: Vma, va: int, orig_pte: Pte) -> bool:
+        """False for SIGBUS beyond the end of the file (fs/ext4/file.c)."""
+        inode = vma.vm_file
+        down_read(inode.invalidate_lock)
+        inside = va - vma.start < inode.i_size
+        if inside:
+            k.dax_pfn_mkwrite(vma, va, orig_pte)
+        up_read(inode.invalidate_lock)
+        return inside
 
     def dax_pfn_mkwrite(k, vma: Vma, va: int, orig_pte: Pte) -> None:
-        """finish_mkwrite_fault() with the entry locked (fs/dax.c, mm/memory.c)."""
-        k.grab_mapping_entry(vma.vm_file, va - vma.start)
+        """finish_mkwrite_fault() with the entry locked and dirty (fs/dax.c, mm/memory.c)."""
+        inode = vma.vm_file
+        index = va - vma.start
+        spin_lock(inode.xa_lock)
+        entry = k.get_next_unlocked_entry(inode, index)
+        if entry.page is None:
+            k.put_unlocked_entry(inode, index, entry)
+            spin_unlock(inode.xa_lock)
+            return
+        inode.i_pages[index] = replace(entry, locked=True, dirty=True)
+        spin_unlock(inode.xa_lock)
         spin_lock(vma.mm.ptl)
         if vma.mm.pte[va] == orig_pte:
             vma.mm.pte[va] = replace(orig_pte, write=True, dirty=True)
         spin_unlock(vma.mm.ptl)
-        k.dax_unlock_entry(vma.vm_file, va - vma.start)
+        k.dax_unlock_entry(inode, index)
+
+    def dax_writeback_one(k, inode: Inode, index: int) -> None:
+        """Waits for an entry that is locked, until 23c84eb78375 "dax: Fix missed wakeup with
+        PMD faults" (v5.3)."""
+        spin_lock(inode.xa_lock)
+        entry = inode.i_pages[index]
+        if entry.dirty:
+            entry = k.get_next_unlocked_entry(inode, index)
+        if entry.page is None or not entry.dirty:
+            k.put_unlocked_entry(inode, index, entry)
+            spin_unlock(inode.xa_lock)
+            return
+        k.dax_writeback_locked(inode, index, entry)
+
+    def wake_after_delete(k, inode: Inode, index: int, entry: DaxEntry) -> None:
+        """One waiter is woken, until 237388320dee "dax: Wake up all waiters after invalidating
+        dax entry" (v5.13)."""
+        k.put_unlocked_entry(inode, index, entry)
+
+    # --- truncate --------------------------------------------------------------------------------
+
+    def ext4_setattr(k, inode: Inode, size: int) -> None:
+        """Nobody looks for pins: i_size first, then mappings, entries and blocks
+        (fs/ext4/inode.c), until 430657b6be89 "ext4: handle layout changes to pinned DAX mappings"
+        (v4.19; XFS: v4.18)."""
+        inode.i_size = size
+        down_write(inode.invalidate_lock)
+        k.truncate_pagecache(inode, size)
+        k.ext4_truncate(inode, size)
+        up_write(inode.invalidate_lock)
+
+    def ext4_break_layouts(k, inode: Inode) -> None:
+        """There is no such thing, for a hole neither."""
+
+    # --- insertion -------------------------------------------------------------------------------
 
     def vmf_insert_page_mkwrite(k, vma: Vma, va: int, page: Page, write: bool) -> bool:
         """vm_insert_mixed(): a file's PTE is read-only at first, also after a write fault,

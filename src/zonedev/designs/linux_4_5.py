@@ -3,10 +3,24 @@
 from __future__ import annotations
 
 from zonedev.designs.linux_4_12 import Linux412
+from zonedev.kernel.dax_entry import NO_ENTRY
+from zonedev.kernel.inode import Inode
+from zonedev.kernel.mapping import DaxEntry
 from zonedev.kernel.page import DevPagemap, Page
-from zonedev.kernel.pgtable import Vma
+from zonedev.kernel.pgtable import Pte, Vma
 from zonedev.kernel.pmem import PmemDevice
-from zonedev.lang.primitives import BUG_ON, atomic_dec_and_test, atomic_inc, atomic_read, wait_for_completion
+from zonedev.lang.primitives import (
+    BUG_ON,
+    atomic_dec_and_test,
+    atomic_inc,
+    atomic_read,
+    down_read,
+    spin_lock,
+    spin_unlock,
+    up_read,
+    wait_for_completion,
+)
+from zonedev.lang.records import replace
 from zonedev.lang.runtime import at_setup, free
 
 
@@ -54,6 +68,52 @@ class Linux45(Linux412):
     def dax_mmap_prepare(k, vma: Vma) -> bool:
         """dax_mmap() tests alive without a lock (drivers/dax/dax.c of v4.11)."""
         return bool(vma.vm_file.alive)
+
+    # --- files: entries have no lock until ac401cc78242 "dax: New fault locking" (v4.7) ---------------
+
+    def dax_fault_locked(k, vma: Vma, at: int, write: bool) -> bool:
+        """__dax_fault(): find the block, then map it (fs/dax.c)."""
+        inode = vma.vm_file
+        index = at - vma.start
+        if index >= inode.i_size:
+            return False
+        page = k.iomap_begin(inode, index, write)
+        return page is not None and k.dax_insert_block(vma, at, page, write)
+
+    def dax_insert_block(k, vma: Vma, at: int, page: Page, write: bool) -> bool:
+        """dax_insert_mapping(): i_size once more, with i_mmap_rwsem held against truncate; then
+        the entry and the PTE (fs/dax.c)."""
+        inode = vma.vm_file
+        index = at - vma.start
+        done = False
+        down_read(inode.mapping.i_mmap_rwsem)
+        inside = index < inode.i_size
+        if inside and k.dax_iomap_direct_access(inode.dax):
+            k.dax_radix_entry(inode, index, DaxEntry(page=page, dirty=write))
+            done = k.dax_insert_mapping(vma, at, page, write)
+        up_read(inode.mapping.i_mmap_rwsem)
+        return done
+
+    def dax_radix_entry(k, inode: Inode, index: int, entry: DaxEntry) -> None:
+        """Enter a block, or mark it as dirty (fs/dax.c)."""
+        spin_lock(inode.xa_lock)
+        inode.i_pages[index] = entry
+        spin_unlock(inode.xa_lock)
+
+    def dax_pfn_mkwrite(k, vma: Vma, va: int, orig_pte: Pte) -> None:
+        """The entry is marked as dirty; wp_pfn_shared() then looks whether the PTE is the same
+        (fs/dax.c, mm/memory.c)."""
+        k.dax_radix_entry(vma.vm_file, va - vma.start, DaxEntry(page=orig_pte.page, dirty=True))
+        spin_lock(vma.mm.ptl)
+        if vma.mm.pte[va] == orig_pte:
+            vma.mm.pte[va] = replace(orig_pte, write=True, dirty=True)
+        spin_unlock(vma.mm.ptl)
+
+    def dax_invalidate_entry(k, inode: Inode, index: int) -> None:
+        """clear_exceptional_entry(): deleted as it is (mm/truncate.c)."""
+        spin_lock(inode.xa_lock)
+        inode.i_pages[index] = NO_ENTRY
+        spin_unlock(inode.xa_lock)
 
     def dax_iomap_direct_access(k, dax: PmemDevice) -> bool:
         """dax_map_atomic(): inside of the queue, whose counter is the pagemap's ref (fs/dax.c

@@ -7,9 +7,10 @@ from typing import Any
 
 from zonedev.designs.linux_6_1 import Linux61
 from zonedev.kernel.gup import FOLL_LONGTERM, FOLL_PIN
+from zonedev.kernel.mapping import AddressSpace
 from zonedev.kernel.memremap import DevicePages
 from zonedev.kernel.page import GUP_PIN_COUNTING_BIAS, DevPagemap, MemoryType, Page
-from zonedev.kernel.pgtable import AddressSpace, Mm, Vma
+from zonedev.kernel.pgtable import Mm, Vma
 from zonedev.lang.primitives import (
     WARN_ON,
     atomic_add,
@@ -89,10 +90,10 @@ class Linux510(Linux61):
         k.percpu_ref_exit(pgmap.ref)
         k.pageunmap_range(pgmap)
 
-    def unmap_mapping_range(k, mapping: AddressSpace) -> None:
+    def unmap_mapping_range(k, mapping: AddressSpace, first: int = 0, nr: int = 0) -> None:
         """Holds i_mmap_rwsem for writing (mm/memory.c)."""
         down_write(mapping.i_mmap_rwsem)
-        k.unmap_mapping_range_tree(mapping)
+        k.unmap_mapping_range_tree(mapping, first, nr)
         up_write(mapping.i_mmap_rwsem)
 
     # --- fault -----------------------------------------------------------------------------------
@@ -172,7 +173,7 @@ class Linux510(Linux61):
         entry = table[at]
         if not k.pte_access_permitted(entry, flags) or flags & FOLL_LONGTERM:
             return None
-        page = k.subpage(vma, va)
+        page = k.subpage(vma, va, entry)
         pgmap = k.get_dev_pagemap(page.array)
         if pgmap is None:
             return None

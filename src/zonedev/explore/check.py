@@ -203,6 +203,7 @@ def judge(
 
 def rule_of(found: Exploration, ending: Ending, scenario: type[Scenario]) -> str:
     """The name of the rule that an ending breaks."""
-    special = {DEADLOCK: "no-deadlock", LOST_WAKEUP: "no-lost-wakeup", NO_FINISH: scenario.progress}
+    stuck = scenario.alone if ending.waiting == 1 else "no-deadlock"
+    special = {DEADLOCK: stuck, LOST_WAKEUP: "no-lost-wakeup", NO_FINISH: scenario.progress}
     assert found.ending is not None
     return special.get(found.ending) or str(ending.rule)

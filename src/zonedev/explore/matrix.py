@@ -49,11 +49,16 @@ def read_goldens(scenario: type[Scenario]) -> dict[str, Golden]:
     try:
         kept = json.loads(file.read_text(encoding="utf-8"))
         found = kept.get(scenario.name(), {}) if shared(kept) else kept
-        if all(isinstance(g, dict) and set(KEPT) <= set(g) for g in found.values()):
+        if all(is_golden(g) for g in found.values()):
             return dict(found)
     except (ValueError, AttributeError):
         pass
     raise ZonedevError(f"{shorten(str(file))}: not a golden file: mend it, or run zonedev matrix --promote")
+
+
+def is_golden(value: Any) -> bool:
+    """Whether something that was read has all that a golden keeps."""
+    return isinstance(value, dict) and set(KEPT) <= set(value)
 
 
 def shared(kept: Mapping[str, Any]) -> bool:
@@ -65,9 +70,7 @@ def write_goldens(scenario: type[Scenario], cells: Iterable[Cell], together: boo
     """Replace the goldens of a scenario by what was found; `together`: its file has others' too."""
     file = scenario.golden_file()
     found = {
-        c.design: kept_of(c.found)
-        for c in cells
-        if c.found is not None and c.found.verdict != UNDETERMINED
+        c.design: kept_of(c.found) for c in cells if c.found is not None and c.found.verdict != UNDETERMINED
     }
     kept: dict[str, Any] = {}
     if together and file.is_file():
@@ -148,7 +151,7 @@ def run(
             report(n, len(cells))
     except BrokenProcessPool:
         raise ZonedevError(
-            "matrix: a process that checked was killed: give it more memory, or fewer --jobs"
+            "a process that checked was killed: give it more memory, or fewer --jobs"
         ) from None
     except KeyboardInterrupt:
         pool.shutdown(wait=False, cancel_futures=True)

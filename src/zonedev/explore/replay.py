@@ -31,6 +31,7 @@ class Ending:
     rule: str | None
     text: str
     steps: list[TraceStep]
+    waiting: int = 0  # tasks that wait for ever
 
 
 class Replay:
@@ -135,7 +136,8 @@ class Replay:
             waiting = [
                 n for n, w in enumerate(self.stepper.waiting) if w is not None and not self.ts.tasks[n].actor
             ]
-            return Ending(None, where_tasks_stand(self.stepper, waiting, "waits"), trace)
+            where = where_tasks_stand(self.stepper, waiting, "waits")
+            return Ending(None, where, trace, len(waiting))
         return self.at_rest(ending)
 
     def at_rest(self, ending: int) -> Ending:

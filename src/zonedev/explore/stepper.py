@@ -125,7 +125,8 @@ class Stepper(Scheduler):
             label = record._label(field.name)
             if isinstance(new, Array):
                 for index in sorted({*old, *new._values}):
-                    before, after = old.get(index, new._default), new.peek(index)
+                    before = old[index] if index in old else new.begun(index)
+                    after = new.peek(index)
                     if before != after:
                         found.append(Change(f"{label}[{index}]", show(before), show(after), field.quiet))
             elif new != old:

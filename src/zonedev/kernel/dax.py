@@ -1,186 +1,216 @@
-"""Files on a DAX file system: faults, and entries instead of a page cache (fs/dax.c).
-
-A file has all of its blocks from the beginning, so that there are no holes and no zero pages.
-Nothing truncates it: i_size and the locks that hold truncate off a fault are left out.
-"""
+"""DAX faults, and the pages of an entry (fs/dax.c)."""
 
 from __future__ import annotations
 
-from typing import Any
-
+from zonedev.kernel.dax_entry import DaxEntries
+from zonedev.kernel.inode import Inode, PmemDevice
+from zonedev.kernel.mapping import DaxEntry
 from zonedev.kernel.page import Page
-from zonedev.kernel.pgtable import AddressSpace, Vma, VmFile
-from zonedev.kernel.pmem import Pmem, PmemDevice
-from zonedev.lang.errors import SpecError
+from zonedev.kernel.pgtable import Vma
 from zonedev.lang.primitives import (
-    BUG_ON,
     WARN_ON,
-    Lock,
-    WaitQueue,
     atomic_inc,
     atomic_read,
     spin_lock,
     spin_unlock,
     srcu_read_lock,
     srcu_read_unlock,
-    wait_event,
-    wake_up,
 )
-from zonedev.lang.records import BIT, Packed, array, const, embed, packed, pointer, replace
+from zonedev.lang.records import replace
 
 
-class DaxEntry(Packed):
-    """An entry of mapping->i_pages; the zero word where there is none."""
+class Dax(DaxEntries):
+    """fs/dax.c as of v7.2, but for the breaking of layouts."""
 
-    locked: Any = BIT  # DAX_LOCKED
-    empty: Any = BIT  # DAX_EMPTY
-    page: Any = pointer(Page)  # the pfn; DAX_PMD is the file's size
+    # --- the pages of an entry -------------------------------------------------------------------
 
-    def show(self) -> str:
-        what = "empty" if self.empty else repr(self.page) if self.page is not None else "none"
-        return f"{what},locked" if self.locked else what
-
-
-class Inode(VmFile):
-    """struct inode of a file on a pmem device, with the entries of its address_space
-    (include/linux/fs.h)."""
-
-    short = "inode"
-    fsdax: bool = const(True)
-    dax: Any = const()  # the pmem device
-    xa_lock: Any = embed(Lock)
-    i_pages: Any = array(packed(DaxEntry))  # by index, that of a PMD entry being its first
-    waiters: Any = embed(WaitQueue)  # dax_entry_waitqueue(): shared, as by a hash collision
-
-
-class Dax(Pmem):
-    """fs/dax.c as of v7.2."""
-
-    # --- set-up --------------------------------------------------------------------------------
-
-    def dax_file(self, pmem: PmemDevice, pages: int = 0) -> Inode:
-        """A file whose blocks are the first `pages` of a pmem device (0: all), at set-up."""
-        nr = pages or len(pmem.pages)
-        if not 0 < nr <= len(pmem.pages) or nr % pmem.per_folio:
-            each, most = pmem.per_folio, len(pmem.pages)
-            raise SpecError(f"a file of {nr} pages: give a multiple of {each}, up to {most}")
-        inode = self.system.new(
-            Inode,
-            size=pmem.size,
-            per_folio=pmem.per_folio,
-            mapping=self.system.new(AddressSpace),
-            pages=self.device_pages(nr, lambda _, i: pmem.pages[i]),
-            dax=pmem,
-        )
-        inode._values["i_pages"].grow(nr)
-        return inode
-
-    # --- the lock of an entry --------------------------------------------------------------------
-
-    def grab_mapping_entry(k, inode: Inode, index: int) -> DaxEntry:
-        """Lock the entry at `index`, and make an empty one where there is none; returns it as
-        it is without the lock bit (fs/dax.c)."""
+    def dax_insert_entry(
+        k, inode: Inode, index: int, entry: DaxEntry, new: DaxEntry, shared: bool
+    ) -> DaxEntry:
+        """Put `new` in the place of the entry that the caller has locked, where that is empty or
+        a hole, or the block is shared; any other stays (fs/dax.c)."""
+        replaced = shared or entry.empty or (entry.zero and not new.zero)
+        if shared or (entry.zero and not new.zero):
+            k.unmap_mapping_range(inode.mapping, index, inode.per_folio)
         spin_lock(inode.xa_lock)
-        entry = k.get_next_unlocked_entry(inode, index)
-        if entry.page is None:
-            entry = DaxEntry(empty=True)
+        if replaced:
+            k.dax_disassociate_entry(inode, index, entry, False)
+            k.dax_associate_entry(inode, index, new, shared)
+            entry = new
+        entry = replace(entry, dirty=entry.dirty or new.dirty)
         inode.i_pages[index] = replace(entry, locked=True)
         spin_unlock(inode.xa_lock)
         return entry
 
-    def get_next_unlocked_entry(k, inode: Inode, index: int) -> DaxEntry:
-        """Wait until nobody has the entry locked; xa_lock is dropped meanwhile (fs/dax.c).
-        All waiters are woken, and not one by one."""
-        entry = inode.i_pages[index]
-        while entry.locked:
-            spin_unlock(inode.xa_lock)
-            wait_event(inode.waiters, lambda: not inode.i_pages[index].locked)
-            spin_lock(inode.xa_lock)
-            entry = inode.i_pages[index]
-        return entry
-
-    def dax_unlock_entry(k, inode: Inode, index: int) -> None:
-        """Unlock, then wake (fs/dax.c)."""
-        spin_lock(inode.xa_lock)
-        entry = inode.i_pages[index]
-        BUG_ON(not entry.locked, "dax_unlock_entry() of an entry that is not locked")
-        inode.i_pages[index] = replace(entry, locked=False)
-        spin_unlock(inode.xa_lock)
-        wake_up(inode.waiters)
-
-    # --- the pages of an entry -------------------------------------------------------------------
-
-    def dax_insert_entry(k, inode: Inode, index: int, entry: DaxEntry) -> DaxEntry:
-        """Replace an empty entry, which the caller has locked, by one with the file's block;
-        any other stays (fs/dax.c)."""
-        spin_lock(inode.xa_lock)
-        if entry.empty:
-            entry = DaxEntry(page=inode.pages[index])
-            k.dax_associate_entry(inode, index)
-            inode.i_pages[index] = replace(entry, locked=True)
-        spin_unlock(inode.xa_lock)
-        return entry
-
-    def dax_associate_entry(k, inode: Inode, index: int) -> None:
-        """The folio belongs to the file from here on, and to no other: reflink is not
-        modelled (fs/dax.c)."""
-        folio = k.page_folio(inode.pages[index])
+    def dax_associate_entry(k, inode: Inode, index: int, entry: DaxEntry, shared: bool) -> None:
+        """The folio belongs to the file from here on, or to one more.  Under the xa_lock of this
+        file only (fs/dax.c)."""
+        if entry.empty or entry.zero:
+            return
+        folio = k.page_folio(entry.page)
+        if shared:
+            mapping = folio.mapping
+            if mapping is not None or k.dax_folio_is_shared(folio):
+                k.dax_folio_share_get(folio)
+                return
         WARN_ON(folio.mapping is not None, "dax_associate_entry() of a folio that has a mapping")
         k.dax_folio_init(folio)
         folio.mapping = inode.mapping
+        folio.index = index
+
+    def dax_folio_share_get(k, folio: Page) -> None:
+        """The first file to share a folio takes its mapping away, for one that has several
+        (fs/dax.c, dax_folio_make_shared() and dax_associate_entry())."""
+        if folio.mapping is not None:
+            folio.mapping = None
+            folio.index = 1
+        share = folio.index
+        WARN_ON(share == 0, "dax_associate_entry() of a shared folio that nobody shares")
+        folio.index = share + 1
+
+    def dax_folio_is_shared(k, folio: Page) -> bool:
+        """fs/dax.c"""
+        if folio.mapping is not None:
+            return False
+        return folio.index != 0
 
     def dax_folio_init(k, folio: Page) -> None:
         """prep_compound_page() for a PMD: nobody may refer to the page (fs/dax.c)."""
         if folio.large:
             WARN_ON(atomic_read(folio._refcount) != 0, "dax_folio_init() of a folio in use")
 
+    def dax_disassociate_entry(k, inode: Inode, index: int, entry: DaxEntry, trunc: bool) -> None:
+        """The entry's folio no longer belongs to the file (fs/dax.c)."""
+        if entry.page is not None:
+            k.dax_folio_put(k.page_folio(entry.page))
+
+    def dax_folio_put(k, folio: Page) -> None:
+        """One file less; the last one takes the folio apart (fs/dax.c)."""
+        if k.dax_folio_is_shared(folio):
+            share = folio.index
+            folio.index = share - 1
+            if share > 1:
+                return
+        k.dax_folio_reset_order(folio)
+        WARN_ON(atomic_read(folio._refcount) != 0, "dax_folio_put() of a folio in use")
+
+    def dax_folio_reset_order(k, folio: Page) -> None:
+        """Of a PMD's folio 4K pages are made again: it stays one here, for nobody may refer to
+        it.  `share` is 0 from here on (fs/dax.c)."""
+        folio.mapping = None
+        folio.index = 0
+
     # --- fault -----------------------------------------------------------------------------------
 
-    def handle_mm_fault(k, vma: Vma, va: int, write: bool) -> bool:
-        """A fault under mmap_lock or the VMA's lock, by the file's handler; false for
-        SIGBUS (mm/memory.c)."""
-        if k.vma_is_fsdax(vma):
-            return k.dax_iomap_fault(vma, va, write)
-        return k.dev_dax_huge_fault(vma, va, write)
-
     def dax_iomap_fault(k, vma: Vma, va: int, write: bool) -> bool:
-        """The fault handler of ext4 and XFS, for a page that is not mapped or not writable.
-        There are no PUDs, and nothing here falls back to PTEs (fs/dax.c)."""
+        """For a page that is not mapped or not writable; false for SIGBUS.  There are no PUDs,
+        and nothing here falls back to PTEs (fs/dax.c)."""
         if vma.vm_file.size == "pte":
             return k.dax_iomap_pte_fault(vma, va, write)
         return k.dax_iomap_pmd_fault(vma, k.huge_start(vma, va), write)
 
     def dax_iomap_pte_fault(k, vma: Vma, va: int, write: bool) -> bool:
         """The entry is locked until the PTE is there (fs/dax.c)."""
-        entry = k.grab_mapping_entry(vma.vm_file, va - vma.start)
-        done = k.dax_fault_iter(vma, va, entry, write)
-        k.dax_unlock_entry(vma.vm_file, va - vma.start)
-        return done
+        return k.dax_fault_locked(vma, va, write)
 
     def dax_iomap_pmd_fault(k, vma: Vma, start: int, write: bool) -> bool:
         """As above, with the PMD that begins at `start` (fs/dax.c)."""
-        entry = k.grab_mapping_entry(vma.vm_file, start - vma.start)
-        done = k.dax_fault_iter(vma, start, entry, write)
-        k.dax_unlock_entry(vma.vm_file, start - vma.start)
+        return k.dax_fault_locked(vma, start, write)
+
+    def dax_fault_locked(k, vma: Vma, at: int, write: bool) -> bool:
+        """What dax_iomap_pte_fault() and dax_iomap_pmd_fault() share (fs/dax.c)."""
+        inode = vma.vm_file
+        index = at - vma.start
+        if index >= inode.i_size:
+            return False
+        entry = k.grab_mapping_entry(inode, index)
+        page = k.iomap_begin(inode, index, write)
+        shared = k.block_is_shared(inode, page)
+        sync = k.dax_fault_is_synchronous(vma, write)
+        if page is None:
+            done = not write and k.dax_load_hole(vma, at, entry)
+        elif write and shared:
+            done = k.dax_fault_cow(vma, at, entry)
+        else:
+            done = k.dax_fault_iter(vma, at, entry, page, write, shared, sync)
+        k.dax_unlock_entry(inode, index)
+        if done and sync and page is not None:
+            done = k.dax_finish_sync_fault(vma, at, page)
         return done
 
-    def dax_fault_iter(k, vma: Vma, at: int, entry: DaxEntry, write: bool) -> bool:
-        """Enter the block into the file's entries and map it.  A reference is held meanwhile,
-        since what is inserted has to have one, and an idle page has none (fs/dax.c)."""
+    def dax_fault_is_synchronous(k, vma: Vma, write: bool) -> bool:
+        """A write through a MAP_SYNC mapping to a file with metadata that are not committed: the
+        file system commits before anything is mapped (fs/dax.c)."""
+        if not (write and vma.sync):
+            return False
+        dirty: bool = vma.vm_file.i_dirty
+        return dirty
+
+    def dax_fault_iter(
+        k, vma: Vma, at: int, entry: DaxEntry, page: Page, write: bool, shared: bool, sync: bool
+    ) -> bool:
+        """Enter the block into the file's entries and map it (fs/dax.c)."""
         if not k.dax_iomap_direct_access(vma.vm_file.dax):
             return False
-        entry = k.dax_insert_entry(vma.vm_file, at - vma.start, entry)
-        folio = k.page_folio(entry.page)
-        atomic_inc(folio._refcount)
-        done = k.dax_insert_mapping(vma, at, entry.page, write)
-        k.folio_put(folio)
+        new = DaxEntry(page=page, dirty=write and not sync)
+        k.dax_insert_entry(vma.vm_file, at - vma.start, entry, new, shared)
+        return sync or k.dax_insert_mapping(vma, at, page, write)
+
+    def dax_fault_cow(k, vma: Vma, at: int, entry: DaxEntry) -> bool:
+        """A write to a shared block: a copy takes its place (fs/dax.c dax_fault_iter(),
+        fs/xfs/xfs_iomap.c)."""
+        inode = vma.vm_file
+        index = at - vma.start
+        copy = k.ext4_mb_new_blocks(inode)
+        if copy is None or not k.dax_iomap_direct_access(inode.dax):
+            return False
+        k.dax_insert_entry(inode, index, entry, DaxEntry(page=copy, dirty=True), True)
+        done = k.dax_insert_mapping(vma, at, copy, True)
+        k.xfs_reflink_end_cow(inode, index, copy)
         return done
 
     def dax_insert_mapping(k, vma: Vma, at: int, page: Page, write: bool) -> bool:
-        """The PTE or PMD of dax_fault_iter (fs/dax.c)."""
+        """The PTE or PMD of dax_fault_iter().  A reference is held meanwhile, since what is
+        inserted has to have one, and an idle page has none (fs/dax.c)."""
+        folio = k.page_folio(page)
+        atomic_inc(folio._refcount)
+        done = k.vmf_insert(vma, at, page, write)
+        k.folio_put(folio)
+        return done
+
+    def vmf_insert(k, vma: Vma, at: int, page: Page, write: bool) -> bool:
+        """By the file's size (fs/dax.c)."""
         if vma.vm_file.size == "pte":
             return k.vmf_insert_page_mkwrite(vma, at, page, write)
         return k.vmf_insert_folio_pmd(vma, at, k.page_folio(page), write)
+
+    def dax_load_hole(k, vma: Vma, at: int, entry: DaxEntry) -> bool:
+        """A read of a hole: dax_load_hole(), dax_pmd_load_hole() (fs/dax.c)."""
+        k.dax_insert_entry(vma.vm_file, at - vma.start, entry, DaxEntry(zero=True), False)
+        k.insert_zero_page(vma, at)
+        return True
+
+    def dax_finish_sync_fault(k, vma: Vma, at: int, page: Page) -> bool:
+        """Commit, then map what the fault has found; the invalidate_lock is held from there to
+        here (fs/dax.c)."""
+        k.fsync(vma.vm_file)
+        return k.dax_insert_pfn_mkwrite(vma, at, page)
+
+    def dax_insert_pfn_mkwrite(k, vma: Vma, at: int, page: Page) -> bool:
+        """Lock the entry again, unless it has gone, and map the page (fs/dax.c)."""
+        inode = vma.vm_file
+        index = at - vma.start
+        spin_lock(inode.xa_lock)
+        entry = k.get_next_unlocked_entry(inode, index)
+        if entry.page is None:
+            k.put_unlocked_entry(inode, index, entry)
+            spin_unlock(inode.xa_lock)
+            return True
+        inode.i_pages[index] = replace(entry, locked=True, dirty=True)
+        spin_unlock(inode.xa_lock)
+        done = k.dax_insert_mapping(vma, at, page, True)
+        k.dax_unlock_entry(inode, index)
+        return done
 
     def dax_iomap_direct_access(k, dax: PmemDevice) -> bool:
         """dax_direct_access() to a device that is alive (fs/dax.c, drivers/dax/super.c)."""

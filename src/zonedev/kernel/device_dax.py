@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from zonedev.kernel.fault import Fault
+from zonedev.kernel.mapping import AddressSpace, EntryWaiters, VmFile
+from zonedev.kernel.memremap import Made
 from zonedev.kernel.page import MemoryType, Page
-from zonedev.kernel.pgtable import AddressSpace, Vma, VmFile
+from zonedev.kernel.pgtable import Vma
 from zonedev.lang.primitives import Srcu, srcu_read_lock, srcu_read_unlock, synchronize_srcu
 from zonedev.lang.records import Record, const, embed, flag
 
@@ -25,6 +27,7 @@ class DaxDevice(VmFile):
     short = "dax"
     alive: Any = flag(initial=True)  # DAXDEV_ALIVE
     pgmap: Any = const()
+    used: int = const(0)  # pages that are the user's: all of them
 
 
 class DeviceDax(Fault):
@@ -44,10 +47,33 @@ class DeviceDax(Fault):
         pages = pages if size == "pte" else max(pages, 2)
         each = 1 if size == "pte" else per_folio or pages
         pgmap = self.memremap_pages(pages, MemoryType.GENERIC, each)
-        mapping = self.system.new(AddressSpace)
-        return self.system.new(
-            DaxDevice, size=size, per_folio=each, mapping=mapping, pgmap=pgmap, pages=pgmap.pages
+        dax = self.system.new(
+            DaxDevice,
+            size=size,
+            per_folio=each,
+            mapping=self.system.new(AddressSpace),
+            pgmap=pgmap,
+            pages=pgmap.pages,
+            nr=pages,
+            used=pages,
         )
+        dax.dax = dax
+        self.new_entries(dax)
+        return dax
+
+    def new_entries(self, file: VmFile) -> None:
+        """Room for the entries of a file, and for who waits for them, at set-up."""
+        file._values["i_pages"].grow(file.nr)
+        waiters = Made(file.nr, lambda i: self.entry_waiters())
+        file.waiters = waiters
+        if not self.system.sparse:
+            file.waiters = tuple(waiters[i - i % file.per_folio] for i in range(file.nr))
+
+    def entry_waiters(self) -> EntryWaiters:
+        """The wait queue of an entry, with room for every task."""
+        queue = self.system.new(EntryWaiters)
+        queue._values["first"].grow(len(self.system.tasks))
+        return queue
 
     # --- mmap ----------------------------------------------------------------------------------
 

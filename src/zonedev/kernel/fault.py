@@ -7,7 +7,7 @@ from typing import Any
 from zonedev.kernel.page import Page
 from zonedev.kernel.pgtable import Pte, Vma
 from zonedev.kernel.zap import Zap
-from zonedev.lang.primitives import atomic_read, spin_lock, spin_unlock
+from zonedev.lang.primitives import WARN_ON, atomic_read, spin_lock, spin_unlock
 from zonedev.lang.records import replace
 
 
@@ -48,13 +48,23 @@ class Fault(Zap):
         also make an entry dirty that they find)."""
         entry = table[at]
         if entry.present:
-            if write:
+            if write and not WARN_ON(entry.page is not page, "a fault finds another page mapped"):
                 dirty = entry.dirty or k.page_folio(page).large
                 table[at] = replace(entry, write=True, dirty=dirty)
             return
         k.folio_get(k.page_folio(page))
         k.folio_add_file_rmap(k.page_folio(page))
         table[at] = k.mk_entry(vma, page, write)
+
+    def insert_zero_page(k, vma: Vma, at: int) -> None:
+        """The zero page, which nobody counts and nobody may write to: insert_page_into_pte_locked()
+        and insert_pmd() of it (mm/memory.c, mm/huge_memory.c)."""
+        table = vma.mm.pte if vma.vm_file.size == "pte" else vma.mm.pmd
+        spin_lock(vma.mm.ptl)
+        entry = table[at]
+        if not entry.present:
+            table[at] = Pte(present=True, special=True, page=k.zero_page)
+        spin_unlock(vma.mm.ptl)
 
     def mk_entry(k, vma: Vma, page: Page, write: bool) -> Pte:
         """mk_pte(), folio_mk_pmd(), folio_mk_pud(): a shared mapping is writable, but for a

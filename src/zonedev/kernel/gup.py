@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from zonedev.kernel.dax import Dax
 from zonedev.kernel.page import GUP_PIN_COUNTING_BIAS, MemoryType, Page
 from zonedev.kernel.pgtable import Mm, Pte, Vma
+from zonedev.kernel.pmem import Pmem
 from zonedev.lang.primitives import (
     WARN_ON,
     atomic_add,
@@ -32,7 +32,7 @@ FOLL_PIN = 0x04
 FOLL_LONGTERM = 0x08
 
 
-class Gup(Dax):
+class Gup(Pmem):
     """mm/gup.c as of v7.2."""
 
     # --- references ------------------------------------------------------------------------------
@@ -151,7 +151,7 @@ class Gup(Dax):
         if not k.gup_fast_folio_allowed(entry.page, flags):
             k.gup_put_folio(entry.page, flags)
             return None
-        return k.subpage(mm.vma_at[va], va)
+        return k.subpage(mm.vma_at[va], va, entry)
 
     def pte_access_permitted(k, entry: Pte, flags: int) -> bool:
         """arch/x86/include/asm/pgtable.h"""
@@ -173,8 +173,21 @@ class Gup(Dax):
             return False
         return not reject_file_backed  # no mapping here is shmem's
 
-    def subpage(k, vma: Vma, va: int) -> Page:
-        """The page at `va` of a VMA (mm/gup.c, nth_page() of the leaf)."""
+    def subpage(k, vma: Vma, va: int, entry: Pte) -> Page:
+        """The page at `va`, which `entry` maps (mm/gup.c, nth_page() of the leaf)."""
+        offset = (va - vma.start) % vma.vm_file.per_folio
+        if not k.vma_is_fsdax(vma):
+            return k.device_page(vma, va)
+        if offset == 0 or k.is_zero_page(entry.page):
+            return entry.page
+        found = entry.page
+        for head in k.device_blocks(vma.vm_file.dax):
+            if entry.page is head:
+                found = k.block_pages(vma.vm_file.dax, head)[offset]
+        return found
+
+    def device_page(k, vma: Vma, va: int) -> Page:
+        """A device maps the same page at `va` as long as it maps any."""
         return vma.vm_file.pages[va - vma.start]
 
     # --- under locks ---------------------------------------------------------------------------------
@@ -221,7 +234,7 @@ class Gup(Dax):
         spin_lock(mm.ptl)
         entry = table[at]
         if k.pte_access_permitted(entry, flags):
-            page = k.subpage(mm.vma_at[va], va)
+            page = k.subpage(mm.vma_at[va], va, entry)
             if not k.try_grab_folio(entry.page, flags):
                 page = None
         spin_unlock(mm.ptl)

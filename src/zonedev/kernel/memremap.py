@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from zonedev.kernel.page import (
     GUP_PIN_COUNTING_BIAS,
@@ -23,13 +23,15 @@ from zonedev.lang.primitives import (
 )
 from zonedev.lang.runtime import at_setup, atomic, free, ghost
 
+T = TypeVar("T")
 
-class DevicePages(Sequence["Page"]):
-    """The pages of a device, made when they are asked for; iteration sees those that exist."""
 
-    def __init__(self, nr: int, make: Callable[[DevicePages, int], Page]) -> None:
+class Made(Sequence[T]):
+    """Things that are made when they are asked for; iteration sees those that exist."""
+
+    def __init__(self, nr: int, make: Callable[[int], T]) -> None:
         self._nr, self._make = nr, make
-        self._made: dict[int, Page] = {}
+        self._made: dict[int, T] = {}
 
     def __len__(self) -> int:
         return self._nr
@@ -39,15 +41,23 @@ class DevicePages(Sequence["Page"]):
             raise IndexError(f"page {index} of a device of {self._nr}")
         if index not in self._made:
             with ghost():
-                self._made[index] = self._make(self, index)
+                self._made[index] = self._make(index)
         return self._made[index]
 
-    def __iter__(self) -> Iterator[Page]:
+    def __iter__(self) -> Iterator[T]:
         return iter([self._made[i] for i in sorted(self._made)])
 
-    def made(self, first: int, nr: int) -> list[Page]:
-        """Those that exist of the `nr` pages from `first` on."""
-        return [self._made[i] for i in sorted(self._made) if first <= i < first + nr]
+
+class DevicePages(Made[Page]):
+    """The pages of a device."""
+
+    def __init__(self, nr: int, make: Callable[[DevicePages, int], Page]) -> None:
+        super().__init__(nr, lambda index: make(self, index))
+
+    def made(self, first: int, nr: int, step: int = 1) -> list[Page]:
+        """Those that exist of the `nr` pages from `first` on, or of every `step`th of them."""
+        inside = range(first, first + nr, step)
+        return [self._made[i] for i in sorted(self._made) if i in inside]
 
 
 class Memremap(PageOps):
@@ -57,12 +67,18 @@ class Memremap(PageOps):
     PIN_WEIGHT = GUP_PIN_COUNTING_BIAS
     #: Whether every reference to a page is one to its pagemap as well.
     PGMAP_REF_PER_PAGE_REF = False
+    #: Whether every page that has references at all holds one of its pagemap.
+    PGMAP_REF_PER_USED_PAGE = False
+    #: Whether an entry of a file holds a reference to each of its folios.
+    ENTRY_HOLDS_REF = False
     #: Whether a pagemap of type FS_DAX was created.
     fs_dax_exists = False
     #: Whether a device-dax folio is compound and carries one count (vmemmap_shift), or each
     #: page its own; and the same for the pages of a file that one entry maps.
     COMPOUND_DEVMAP = True
     COMPOUND_FSDAX = True
+    #: The zero page, where a file has holes.
+    zero_page: Page | None = None
 
     def actors(self) -> Iterator[tuple[str, Callable[..., Any], tuple[Any, ...]]]:
         for pgmap in self.system.instances(DevPagemap):
@@ -95,7 +111,8 @@ class Memremap(PageOps):
         """One struct page, and its reference to the pagemap (mm/mm_init.c,
         memmap_init_zone_device).  The pages of a file's folio become one when they are mapped
         (fs/dax.c, dax_folio_init); they are one here before, when nobody refers to them."""
-        page = self.system.new(Page, frame=self.system.new(Frame), array=pgmap.array, pgmap=pgmap)
+        frame = self.system.new(Frame, owner=int(pgmap.type == MemoryType.GENERIC))
+        page = self.system.new(Page, number=i, frame=frame, array=pgmap.array, pgmap=pgmap)
         page.large = per_folio > 1 and self.compound(pgmap.type)
         first = i - i % per_folio if page.large else i
         page.head = pages[first] if first < i else page
@@ -109,6 +126,18 @@ class Memremap(PageOps):
     def compound(self, kind: MemoryType) -> bool:
         """Whether the pages that one huge entry maps are one folio."""
         return self.COMPOUND_DEVMAP if kind == MemoryType.GENERIC else self.COMPOUND_FSDAX
+
+    def new_zero_page(self) -> Page:
+        """The page that holes of files are read from, at set-up; nobody counts it."""
+        if self.zero_page is None:
+            self.zero_page = self.system.new(Page, "zero_page", frame=self.system.new(Frame, owner=0))
+            self.zero_page.head = self.zero_page
+            self.page_created(self.zero_page)
+        return self.zero_page
+
+    def is_zero_page(k, page: Page) -> bool:
+        """is_zero_pfn(): vm_normal_page() is NULL for it (include/linux/pgtable.h)."""
+        return k.zero_page is not None and page is k.zero_page
 
     def page_created(self, page: Page) -> None:
         """Room for a new page in the tables that are indexed by page."""

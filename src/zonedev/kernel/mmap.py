@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from zonedev.kernel.gup import Gup
-from zonedev.kernel.pgtable import Task, Vma
+from zonedev.kernel.pgtable import Mm, Task, Vma
 from zonedev.lang.primitives import down_read, down_write, downgrade_write, up_read, up_write
 from zonedev.lang.runtime import atomic, current, when
 
@@ -19,6 +19,7 @@ class Mmap(Gup):
         down_write(mm.mmap_lock)
         mapped = k.call_mmap_prepare(vma)
         if mapped:
+            k.get_file(vma.vm_file)
             vma.linked = True
             k.vma_link_file(vma)
         up_write(mm.mmap_lock)
@@ -47,6 +48,7 @@ class Mmap(Gup):
         k.unlink_file_vma(vma)
         k.tlb_finish_mmu(mm)
         up_read(mm.mmap_lock)
+        k.fput(vma.vm_file)
 
     def unlink_file_vma(k, vma: Vma) -> None:
         """The mapping no longer finds the VMA; its TLB entries may still be there
@@ -69,10 +71,19 @@ class Mmap(Gup):
         for start in mm.starts:
             if mm.vma_at[start].linked:
                 k.unlink_file_vma(mm.vma_at[start])
+                current().fput_later[start] = mm.vma_at[start].vm_file.fsdax
         k.tlb_finish_mmu(mm)
         for start in mm.starts:
             mm.vma_at[start].linked = False
         up_write(mm.mmap_lock)
+        k.exit_task_work(mm)
+
+    def exit_task_work(k, mm: Mm) -> None:
+        """The delayed fput() of what exit_mmap() has unmapped (kernel/exit.c)."""
+        for start in mm.starts:
+            if current().fput_later[start]:
+                current().fput_later[start] = False
+                k.fput(mm.vma_at[start].vm_file)
 
     def fork(k, child: Task) -> None:
         """dup_mmap(): the child gets the VMAs of the parent.  vma_needs_copy() is false
@@ -88,6 +99,7 @@ class Mmap(Gup):
 
     def dup_vma(k, vma: Vma) -> None:
         """The copy becomes known to the mapping (mm/mmap.c, dup_mmap)."""
+        k.get_file(vma.vm_file)
         k.vma_link_file(vma)
         vma.linked = True
 

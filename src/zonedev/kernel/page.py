@@ -34,12 +34,12 @@ class MemoryType(IntEnum):
 class Frame(Record):
     """The memory behind a struct page, which outlives it.
 
-    `owner` is who the memory belongs to: 0 nobody (its region was released), 1 the user
-    of the device, 2 the next one.
+    `owner` is who the memory belongs to: 0 nobody (its region was released, or no file has
+    the block), 1 the user of the device, 2 the next one; of a block its file, by number.
     """
 
     short = "frame"
-    owner = count(0, 2, initial=1)
+    owner = count(0, 3, initial=1)
     data = count(0, 3)
     waiters: Any = embed(WaitQueue)  # wait_var_event() on the page: hashed by address, no access to it
 
@@ -67,7 +67,9 @@ class Page(Record):
     """struct page and struct folio (include/linux/mm_types.h).
 
     `_mapcount` counts from 0 here, from -1 in the kernel.  `head` is page_folio():
-    device memory is made compound before anyone can see it and stays so.
+    device memory is made compound before anyone can see it and stays so.  `index` and
+    `share` are one word: the latter, the number of files that share a block, counts where
+    `mapping` is NULL.
     """
 
     short = "page"
@@ -77,6 +79,8 @@ class Page(Record):
     _pincount: Any = atomic_t(0, 7, below="refcount-exact")
     pgmap: Any = ref("DevPagemap", quiet=True)
     mapping: Any = ref("AddressSpace", quiet=True)
+    index = count(0, 7, quiet=True)
+    number: int = const(0)  # in its device
     head: Any = const()
     large: bool = const(False)  # folio_test_large(head)
     frame: Any = const()

@@ -12,7 +12,7 @@ from itertools import permutations
 from typing import Any
 
 from zonedev.kernel.memremap import Memremap
-from zonedev.kernel.page import Page
+from zonedev.kernel.page import DevPagemap, Page
 from zonedev.lang.errors import SpecError
 from zonedev.lang.primitives import (
     Cpu,
@@ -115,24 +115,6 @@ def flush_orders(me: Task, mm: Mm) -> Sequence[Sequence[Task]]:
     return [(*own, *order) for order in permutations(others)]
 
 
-class AddressSpace(Record):
-    """struct address_space: the VMAs that map a device or file (include/linux/fs.h)."""
-
-    short = "mapping"
-    i_mmap_rwsem: Any = embed(RwSem)
-    vmas: Any = const(())
-
-
-class VmFile(Record):
-    """What a VMA maps: struct file with its inode, of a device-dax device or on a DAX file system."""
-
-    size: str = const("pte")  # the level at which it maps
-    per_folio: int = const(1)  # the pages that one entry maps
-    fsdax: bool = const(False)
-    mapping: Any = const()
-    pages: Any = const(())
-
-
 class Vma(Record):
     """struct vm_area_struct, from creation at set-up to the end (include/linux/mm_types.h)."""
 
@@ -141,6 +123,7 @@ class Vma(Record):
     start: int = const(0)
     nr: int = const(0)
     vm_file: Any = const()
+    sync: bool = const(False)  # VM_SYNC: mapped with MAP_SYNC
     linked: Any = flag()  # in the mm's tree
     in_i_mmap: Any = flag()  # in the mapping's tree
 
@@ -154,6 +137,8 @@ class Task(Cpu):
     gather: Any = array(private(ref(Page)))  # struct mmu_gather: pages to put, by VA
     delayed_rmap: Any = array(private(flag()))  # ENCODED_PAGE_BIT_DELAY_RMAP of the collected pages
     gather_range: Any = private(flag())  # struct mmu_gather: something has to be flushed
+    gup_pgmap: Any = private(ref(DevPagemap))  # struct follow_page_context, of designs that have it
+    fput_later: Any = array(private(flag()))  # task_works: the files of VMAs that exit() removed
     pins: Any = array(private(count(0, 3)))  # what the task's driver or I/O has pinned, by page
     gets: Any = array(private(count(0, 3)))  # the same, taken with FOLL_GET
 

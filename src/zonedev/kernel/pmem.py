@@ -2,27 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from zonedev.kernel.device_dax import DeviceDax
+from zonedev.kernel.ext4 import Ext4
+from zonedev.kernel.inode import PmemDevice
 from zonedev.kernel.page import MemoryType, Page
-from zonedev.lang.primitives import atomic_read, wait_event
-from zonedev.lang.records import Record, const, flag
 from zonedev.lang.runtime import current
 
-
-class PmemDevice(Record):
-    """struct pmem_device with its dax_device and request queue."""
-
-    short = "pmem"
-    size: str = const("pte")  # the level at which its files map
-    per_folio: int = const(1)
-    alive: Any = flag(initial=True)  # DAXDEV_ALIVE
-    pgmap: Any = const()
-    pages: Any = const(())
+__all__ = ["Pmem", "PmemDevice"]
 
 
-class Pmem(DeviceDax):
+class Pmem(Ext4):
     """drivers/nvdimm/pmem.c as of v7.2."""
 
     def pmem_device(self, pages: int = 1, size: str = "pte", per_folio: int = 0) -> PmemDevice:
@@ -38,6 +26,7 @@ class Pmem(DeviceDax):
         """Give the calling task a pin of a small folio at set-up, as of an I/O that began when
         a file was mapped there."""
         page._refcount.value = page._refcount.value + self.PIN_WEIGHT
+        page.frame._values["owner"] = 1
         current().pins[page._index] = current().pins[page._index] + 1
         self.hold_pagemap(page)
 
@@ -45,19 +34,20 @@ class Pmem(DeviceDax):
         """What a pin holds of the pagemap: nothing."""
 
     def unbind_pmem(k, pmem: PmemDevice) -> None:
-        """The devm actions of pmem_attach_disk(), last first.  The block device is gone
-        with del_gendisk(), which touches no page (drivers/nvdimm/pmem.c)."""
+        """The devm actions of pmem_attach_disk(), last first (drivers/nvdimm/pmem.c)."""
         k.pmem_release_disk(pmem)
         k.devm_memremap_pages_release(pmem.pgmap)
         k.release_mem_region(pmem)
         k.free_pagemap(pmem.pgmap)
 
     def pmem_release_disk(k, pmem: PmemDevice) -> None:
-        """kill_dax() of the device (drivers/nvdimm/pmem.c, drivers/dax/super.c)."""
+        """The DAX device dies, then the disk (drivers/nvdimm/pmem.c)."""
         k.kill_dax(pmem)
+        k.del_gendisk(pmem)
 
-    def wait_page_idle(k, page: Page) -> None:
-        """What the last iput() of a file does before its blocks are freed: wait until
-        nobody refers to the page (fs/dax.c, wait_page_idle_uninterruptible)."""
-        idle = k.initial_count(MemoryType.FS_DAX)
-        wait_event(page.frame.waiters, lambda: atomic_read(page._refcount) == idle)
+    def del_gendisk(k, pmem: PmemDevice) -> None:
+        """What fs_bdev_mark_dead() does to a file system that is still mounted: evict what nobody
+        has open.  Mappings and open files stay as they are, for ext4 is no holder of the DAX
+        device (block/genhd.c, fs/super.c; XFS with rmapbt is one, and unmaps its files in
+        kill_dax())."""
+        k.evict_inodes(pmem)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from zonedev.kernel.gup import FOLL_GET, FOLL_LONGTERM, FOLL_PIN, FOLL_WRITE
+from zonedev.kernel.inode import Inode
+from zonedev.kernel.mapping import VmFile
 from zonedev.kernel.mmap import Mmap
 from zonedev.kernel.page import MemoryType, Page
-from zonedev.kernel.pgtable import NONE, Mm, Pte, Task, Vma, VmaTree, VmFile
+from zonedev.kernel.pgtable import NONE, Mm, Pte, Task, Vma, VmaTree
 from zonedev.lang.primitives import (
     Cpu,
     atomic_read,
@@ -54,23 +56,27 @@ class Kernel(Mmap):
         assert isinstance(task, Task)
         return task
 
-    def mmap(self, file: VmFile) -> int:
-        """Map a device or file, shared and writable, at set-up; returns the VA (mm/mmap.c)."""
-        return self.reserve(file, linked=True)
+    def mmap(self, file: VmFile, sync: bool = False) -> int:
+        """Map a device or file, shared and writable, at set-up; `sync` with MAP_SYNC.  Returns
+        the VA (mm/mmap.c)."""
+        return self.reserve(file, sync, linked=True)
 
-    def reserve(self, file: VmFile, linked: bool = False) -> int:
+    def reserve(self, file: VmFile, sync: bool = False, linked: bool = False) -> int:
         """Choose the VA at which a task's mmap_fixed() will map a device or file, at set-up."""
         mm = current().mm
         start = len(mm.vma_at)
-        self.new_vma(mm, file, start, linked)
+        self.new_vma(mm, file, start, linked, sync)
         return start
 
-    def new_vma(self, mm: Mm, file: VmFile, start: int, linked: bool) -> Vma:
-        vma = self.system.new(Vma, mm=mm, start=start, nr=len(file.pages), vm_file=file)
+    def new_vma(self, mm: Mm, file: VmFile, start: int, linked: bool, sync: bool = False) -> Vma:
+        nr = file.nr or len(file.pages)
+        vma = self.system.new(Vma, mm=mm, start=start, nr=nr, vm_file=file, sync=sync)
         vma._values["linked"] = vma._values["in_i_mmap"] = linked
         mm.vma_at.add(vma)
         mm.starts = (*mm.starts, start)
         file.mapping.vmas = (*file.mapping.vmas, vma)
+        if linked and isinstance(file, Inode):
+            self.open(file)
         self.grow()
         return vma
 
@@ -85,7 +91,7 @@ class Kernel(Mmap):
         parent = current().mm
         for start in parent.starts:
             vma = parent.vma_at[start]
-            self.new_vma(task.mm, vma.vm_file, start, linked=False)
+            self.new_vma(task.mm, vma.vm_file, start, False, vma.sync)
         task._values["started"] = False
 
     def grow(self) -> None:
@@ -96,10 +102,12 @@ class Kernel(Mmap):
             for table in ("pte", "pmd", "pud"):
                 mm._values[table].grow(vas)
         for task in self.system.tasks:
-            for name in ("tlb", "gather", "delayed_rmap"):
+            for name in ("tlb", "gather", "delayed_rmap", "fput_later"):
                 task._values[name].grow(vas)
             for name in ("pins", "gets"):
                 task._values[name].grow(len(records.get("Page", [])))
+        for queue in records.get("EntryWaiters", []):
+            queue._values["first"].grow(len(self.system.tasks))
 
     def named_holders(self, page: Page) -> list[str]:
         """Who holds pins and references of a page, in words: for displays."""
@@ -134,7 +142,7 @@ class Kernel(Mmap):
             entry = k.translate(va, True)
             if not entry.present:
                 return None
-            entry.page.frame.data = 1
+            entry.page.frame.data = current().mm.vma_at[va].vm_file.number
             return entry.page
 
     def translate(k, va: int, write: bool) -> Pte:
@@ -163,7 +171,7 @@ class Kernel(Mmap):
         if write and not entry.dirty:
             entry = replace(entry, dirty=True)
             table[at] = entry
-        return replace(entry, page=k.subpage(vma, va))
+        return replace(entry, page=k.subpage(vma, va, entry))
 
     def do_user_addr_fault(k, va: int, write: bool) -> bool:
         """A page fault; false for a signal (arch/x86/mm/fault.c).  mmap_lock stands for

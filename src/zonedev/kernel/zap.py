@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from zonedev.kernel.mapping import AddressSpace
 from zonedev.kernel.page import Page
-from zonedev.kernel.pgtable import NONE, AddressSpace, Pgtable, Vma, indices
+from zonedev.kernel.pgtable import NONE, Pgtable, Vma, indices
 from zonedev.lang.primitives import (
     atomic_dec,
     atomic_inc,
@@ -21,27 +22,31 @@ class Zap(Pgtable):
     """Zap as of v7.2."""
 
     def zap_vma(k, vma: Vma) -> None:
-        """unmap_page_range(): clear the entries of a VMA (mm/memory.c)."""
+        """Clear all entries of a VMA (mm/memory.c, unmap_vmas)."""
+        k.unmap_page_range(vma, vma.start, vma.nr)
+
+    def unmap_page_range(k, vma: Vma, first: int, nr: int) -> None:
+        """Clear the entries of `nr` pages of a VMA, from the VA `first` on (mm/memory.c)."""
         if vma.vm_file.size == "pte":
-            k.zap_pte_range(vma)
+            k.zap_pte_range(vma, first, nr)
         elif vma.vm_file.size == "pmd":
-            for start in indices(vma.mm, "pmd", vma.start, vma.nr, vma.vm_file.per_folio):
+            for start in indices(vma.mm, "pmd", first, nr, vma.vm_file.per_folio):
                 k.zap_huge_pmd(vma, start)
         else:
-            for start in indices(vma.mm, "pud", vma.start, vma.nr, vma.vm_file.per_folio):
+            for start in indices(vma.mm, "pud", first, nr, vma.vm_file.per_folio):
                 k.zap_huge_pud(vma, start)
 
-    def zap_pte_range(k, vma: Vma) -> None:
+    def zap_pte_range(k, vma: Vma, first: int, nr: int) -> None:
         """Clear the PTEs; each page keeps its reference until the flush
         (mm/memory.c, zap_present_folio_ptes)."""
         mm = vma.mm
         spin_lock(mm.ptl)
         flush = False
-        for va in indices(mm, "pte", vma.start, vma.nr, 1):
+        for va in indices(mm, "pte", first, nr, 1):
             with atomic("ptep_get_and_clear() is one xchg"):
                 pte = mm.pte[va]
                 mm.pte[va] = NONE
-            if pte.present:
+            if pte.present and not k.is_zero_page(pte.page):
                 current().gather_range = True
                 current().delayed_rmap[va] = pte.dirty
                 if pte.dirty:
@@ -49,16 +54,18 @@ class Zap(Pgtable):
                 else:
                     k.folio_remove_rmap(pte.page)
                 k.tlb_remove_page(va, pte.page)
+            elif pte.present:
+                current().gather_range = True
         if flush:
             k.tlb_flush_mmu_tlbonly(mm)
-            k.tlb_flush_rmaps(vma)
+            k.tlb_flush_rmaps(first, nr)
         spin_unlock(mm.ptl)
         if flush:
             k.tlb_flush_mmu(mm)
 
-    def tlb_flush_rmaps(k, vma: Vma) -> None:
+    def tlb_flush_rmaps(k, first: int, nr: int) -> None:
         """The delayed rmap removal of dirty pages, after the flush (mm/mmu_gather.c)."""
-        for va in indices(current(), "gather", vma.start, vma.nr, 1):
+        for va in indices(current(), "gather", first, nr, 1):
             page = current().gather[va]
             if page is not None and current().delayed_rmap[va]:
                 current().delayed_rmap[va] = False
@@ -79,11 +86,13 @@ class Zap(Pgtable):
         with atomic("pmdp_huge_get_and_clear() is one xchg"):
             entry = table[start]
             table[start] = NONE
+        counted = entry.present and not k.is_zero_page(entry.page)
         if entry.present:
             current().gather_range = True
+        if counted:
             k.folio_remove_rmap(entry.page)
         spin_unlock(vma.mm.ptl)
-        if entry.present:
+        if counted:
             k.tlb_remove_page(start, entry.page)
 
     def folio_add_file_rmap(k, folio: Page) -> None:
@@ -94,16 +103,18 @@ class Zap(Pgtable):
         """folio_remove_rmap_pte, _pmd, _pud (mm/rmap.c)."""
         atomic_dec(folio._mapcount)
 
-    def unmap_mapping_range(k, mapping: AddressSpace) -> None:
-        """Clear the entries of every VMA that the mapping knows (mm/memory.c)."""
+    def unmap_mapping_range(k, mapping: AddressSpace, first: int = 0, nr: int = 0) -> None:
+        """Clear the entries of `nr` pages of a file, from the index `first` on, in every VMA that
+        the mapping knows; 0: all that follow (mm/memory.c)."""
         down_read(mapping.i_mmap_rwsem)
-        k.unmap_mapping_range_tree(mapping)
+        k.unmap_mapping_range_tree(mapping, first, nr)
         up_read(mapping.i_mmap_rwsem)
 
-    def unmap_mapping_range_tree(k, mapping: AddressSpace) -> None:
+    def unmap_mapping_range_tree(k, mapping: AddressSpace, first: int, nr: int) -> None:
         """VMA by VMA, each with an mmu_gather of its own (mm/memory.c)."""
         for vma in mapping.vmas:
-            if vma.in_i_mmap:
+            pages = min(nr or vma.nr, vma.nr - first)
+            if pages > 0 and vma.in_i_mmap:
                 k.tlb_gather_mmu(vma.mm)
-                k.zap_vma(vma)
+                k.unmap_page_range(vma, vma.start + first, pages)
                 k.tlb_finish_mmu(vma.mm)

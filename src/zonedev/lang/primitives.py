@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from zonedev.lang.records import Field, Kind, Record, count, flag
+from zonedev.lang.records import Field, Kind, Record, array, count, flag, ref
 from zonedev.lang.runtime import atomic, current, ensure, primitive, tasks, when
 
 
@@ -257,6 +257,73 @@ def wait_event(q: WaitQueue, condition: Callable[[], bool]) -> None:
 @primitive
 def wake_up(q: WaitQueue) -> None:
     q.sleepers = 0
+
+
+# The parts of wait_event(), for code that does something before it sleeps.
+
+
+@primitive
+def prepare_to_wait(q: WaitQueue) -> None:
+    with atomic("prepare_to_wait() queues the task under the queue's lock"):
+        q.sleepers = q.sleepers | (1 << current()._index)
+
+
+@primitive
+def schedule(q: WaitQueue, awaited: Callable[[], bool]) -> None:
+    """Sleep until taken off the queue; who sleeps although `awaited` is so has lost its wake-up."""
+    with atomic("schedule() returns once somebody has taken the task off the queue"):
+        when(lambda: (q.sleepers >> current()._index) & 1 == 0, lost=awaited)
+
+
+@primitive
+def finish_wait(q: WaitQueue) -> None:
+    with atomic("finish_wait() takes the task off the queue under the queue's lock"):
+        q.sleepers = q.sleepers & ~(1 << current()._index)
+
+
+class ExclusiveQueue(Record):
+    """wait_queue_head_t with exclusive waiters, of which a wake-up takes the first; `sleepers`
+    are those that are not exclusive.  Who is woken is off the queue (autoremove_wake_function)."""
+
+    sleepers = count(0, 63, quiet=True)
+    first = array(ref(Cpu), quiet=True)
+
+
+@primitive
+def prepare_to_wait_exclusive(q: ExclusiveQueue) -> None:
+    with atomic("prepare_to_wait_exclusive() queues the task, as the last, under the queue's lock"):
+        placed = False
+        for at in range(len(q.first)):
+            if not placed and q.first[at] is None:
+                q.first[at] = current()
+                placed = True
+
+
+@primitive
+def schedule_exclusive(q: ExclusiveQueue, awaited: Callable[[], bool]) -> None:
+    """As schedule(), after prepare_to_wait_exclusive()."""
+    with atomic("schedule() returns once somebody has taken the task off the queue"):
+        when(lambda: all(q.first[at] is not current() for at in range(len(q.first))), lost=awaited)
+
+
+@primitive
+def wake_up_next(q: ExclusiveQueue) -> None:
+    """wake_up(): the first exclusive waiter, and all others."""
+    with atomic("__wake_up() is under the queue's lock"):
+        q.sleepers = 0
+        for at in range(len(q.first)):
+            if at + 1 < len(q.first):
+                q.first[at] = q.first[at + 1]
+            else:
+                q.first[at] = None
+
+
+@primitive
+def wake_up_all(q: ExclusiveQueue) -> None:
+    with atomic("__wake_up() is under the queue's lock"):
+        q.sleepers = 0
+        for at in range(len(q.first)):
+            q.first[at] = None
 
 
 # --- RCU (kernel/rcu/tree.c) -------------------------------------------------------------------

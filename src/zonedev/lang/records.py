@@ -8,7 +8,7 @@ reads and writes as a whole, such as a page-table entry.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
@@ -102,6 +102,7 @@ class Array:
         self._default = field.kind.default() if field.initial is None else field.initial
         self._length = length
         self._values: dict[int, Any] = {}
+        self._first: Callable[[int], Any] | None = None
 
     def __len__(self) -> int:
         return self._length
@@ -110,11 +111,22 @@ class Array:
         """Extend the array at set-up."""
         self._length = max(self._length, length)
 
+    def begin_as(self, first: Callable[[int], Any]) -> None:
+        """Let each element be `first(index)` until it is written, at set-up; it is asked when
+        the element is looked at."""
+        self._first = first
+
+    def begun(self, index: int) -> Any:
+        """What an element was at first."""
+        if self._first is not None and index < self._length:
+            return self._first(index)
+        return self._default
+
     def peek(self, index: int) -> Any:
-        return self._values.get(index, self._default)
+        return self._values[index] if index in self._values else self.begun(index)
 
     def poke(self, index: int, value: Any) -> None:
-        if value == self._default:
+        if value == self._default and self._first is None:
             self._values.pop(index, None)
         else:
             self._values[index] = value
@@ -215,9 +227,10 @@ def packed(cls: type[Packed], *, initial: Packed | None = None, quiet: bool = Fa
     return Field(Kind("packed", cls=cls), initial, quiet=quiet)
 
 
-def array(of: Any, length: int = 0) -> Any:
+def array(of: Any, length: int = 0, *, quiet: bool = False) -> Any:
     """A shared array of `length` elements like the field `of`; 0 lets it grow at set-up."""
-    return Field(of.kind, of.initial, length=length, below=of.below, quiet=of.quiet, private=of.private)
+    quiet = quiet or of.quiet
+    return Field(of.kind, of.initial, length=length, below=of.below, quiet=quiet, private=of.private)
 
 
 def private(of: Any) -> Any:

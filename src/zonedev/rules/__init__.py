@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from zonedev.rules.base import Rule
+from zonedev.rules.blocks import BLOCK_REUSE, MAPPING_EXACT
 from zonedev.rules.counts import REFCOUNT_EXACT
 from zonedev.rules.integrity import DATA_INTEGRITY
 from zonedev.rules.unbind import UNBIND_DRAINED
@@ -24,6 +25,11 @@ KERNEL_ASSERTS = Rule(
 REMOVAL_TERMINATES = Rule(
     "removal-terminates", "progress", "Unbind can always still finish, if pins and accesses end."
 )
+TRUNCATE_TERMINATES = Rule(
+    "truncate-terminates",
+    "progress",
+    "Truncate, hole punch and eviction can always still finish, if pins end.",
+)
 FAULT_TERMINATES = Rule("fault-terminates", "progress", "A page fault can always still finish.")
 
 RULES: dict[str, Rule] = {
@@ -31,11 +37,14 @@ RULES: dict[str, Rule] = {
     for r in (
         PAGE_LIFETIME,
         REFCOUNT_EXACT,
+        MAPPING_EXACT,
+        BLOCK_REUSE,
         DATA_INTEGRITY,
         UNBIND_DRAINED,
         NO_DEADLOCK,
         NO_LOST_WAKEUP,
         REMOVAL_TERMINATES,
+        TRUNCATE_TERMINATES,
         FAULT_TERMINATES,
         KERNEL_ASSERTS,
     )

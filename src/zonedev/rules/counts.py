@@ -30,7 +30,7 @@ def at_rest(k: Any) -> None:
         if pgmap.live and not pgmap.ref.percpu_count_ptr.dead:
             pagemap_counted(k, pgmap)
     for page in k.system.instances("Page"):
-        if page.live:
+        if not k.is_zero_page(page) and page.live:
             counted(k, page)
 
 
@@ -39,6 +39,9 @@ def pagemap_counted(k: Any, pgmap: DevPagemap) -> None:
     right = 1 + k.pgmap_refs(pgmap)
     if k.PGMAP_REF_PER_PAGE_REF:
         right = 1 + sum(t.pins[p._index] + t.gets[p._index] for t in k.system.tasks for p in pgmap.pages)
+    if k.PGMAP_REF_PER_USED_PAGE:
+        used = sum(int(p.live and p._refcount.value > 0) for p in pgmap.pages)
+        right = 1 + k.pgmap_refs(pgmap) + used
     found = pgmap.ref.count.value - k.percpu_count_bias() + pgmap.ref.percpu_count.value
     ensure("refcount-exact", found == right, "{} has {} references instead of {}", pgmap, found, right)
 
@@ -49,7 +52,8 @@ def counted(k: Any, page: Page) -> None:
     pins = sum(t.pins[p._index] for t in k.system.tasks for p in k.members(page))
     gets = sum(t.gets[p._index] for t in k.system.tasks for p in k.members(page))
     weight = 1 if page.large else k.PIN_WEIGHT
-    right = k.idle_count(page) + mapped + pins * weight + gets
+    entered = entries_of_files(k, page) if k.ENTRY_HOLDS_REF else 0
+    right = k.idle_count(page) + mapped + entered + pins * weight + gets
     ensure(
         "refcount-exact",
         page._refcount.value == right,
@@ -77,6 +81,15 @@ def counted(k: Any, page: Page) -> None:
         page,
         page._pincount.value,
         pinned,
+    )
+
+
+def entries_of_files(k: Any, page: Page) -> int:
+    """How many entries of files that were not zapped are for the folio of `page`."""
+    return sum(
+        int(k.entry_has(file, file.i_pages[at], page))
+        for file in k.entered_files()
+        for at in range(0, file.nr, file.per_folio)
     )
 
 

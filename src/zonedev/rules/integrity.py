@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from zonedev.kernel.page import Page
-from zonedev.lang.runtime import ensure
+from zonedev.lang.runtime import current, ensure
 from zonedev.lang.system import Monitor
 from zonedev.rules.base import Rule
 
@@ -22,11 +22,11 @@ def dma(k: Any, page: Page, owner: int) -> None:
 
 
 def store(k: Any, va: int, result: Page | None) -> None:
-    """A store through the TLB reaches memory of the device that is mapped there."""
+    """A store through the TLB reaches memory of the device or file that is mapped there."""
     if result is not None:
         ensure(
             "data-integrity",
-            result.frame.owner == 1,
+            result.frame.owner == current().mm.vma_at[va].vm_file.number,
             "a store to VA {} writes to {}, which is {} now",
             va,
             result.frame,
@@ -36,7 +36,7 @@ def store(k: Any, va: int, result: Page | None) -> None:
 
 def owner_name(owner: int) -> str:
     """Who a frame belongs to, in words."""
-    return "nobody's" if owner == 0 else "its owner's" if owner == 1 else "the next user's"
+    return "nobody's" if owner == 0 else "its owner's" if owner == 1 else "another's"
 
 
 DATA_INTEGRITY = Rule(

@@ -18,10 +18,36 @@ from zonedev.scenarios.devdax_refcounts import DevdaxRefcounts, DevdaxRefcountsP
 from zonedev.scenarios.devdax_unbind_vs_mapping import DevdaxUnbindVsMapping
 from zonedev.scenarios.devdax_unbind_vs_munmap import DevdaxUnbindVsMunmap
 from zonedev.scenarios.devdax_unbind_vs_pin import DevdaxUnbindVsPin
+from zonedev.scenarios.entry_lock_waiters import EntryLockWaiters
+from zonedev.scenarios.evict_vs_pin import EvictCachedVsPin, EvictVsOwnPin, EvictVsPin
 from zonedev.scenarios.free_reads_pagemap import FreeReadsPagemap
 from zonedev.scenarios.fsdax_refcounts import FsdaxRefcounts, FsdaxRefcountsPmd
+from zonedev.scenarios.fsdax_unbind import (
+    FsdaxFaultVsUnbind,
+    FsdaxUnbindClosed,
+    FsdaxUnbindMounted,
+    FsdaxUnbindVsPin,
+)
 from zonedev.scenarios.gup_fast_underflow import GupFastUnderflow
+from zonedev.scenarios.memory_failure_vs_truncate import MemoryFailureVsTruncate
 from zonedev.scenarios.pmem_unbind_order import PmemUnbindOrder
+from zonedev.scenarios.punch_vs_pin import GupPmdRecheck, PunchBesidePin, PunchVsGupFast, PunchVsPin
+from zonedev.scenarios.reflink_share import ReflinkShare, ReflinkShareLocked
+from zonedev.scenarios.three_states import ThreeStates
+from zonedev.scenarios.truncate_vs_fault import (
+    FreeWakesBeforeClear,
+    RefaultAfterZap,
+    TruncateStaleTlb,
+    TruncateVsFault,
+    TruncateVsSyncFault,
+)
+from zonedev.scenarios.truncate_vs_pin import (
+    TruncateVsLockedEntry,
+    TruncateVsPin,
+    TruncateVsPinUnmapped,
+    TruncateVsRefault,
+    TruncateWarns,
+)
 
 SCENARIOS: dict[str, type[Scenario]] = {
     s.name(): s
@@ -46,5 +72,31 @@ SCENARIOS: dict[str, type[Scenario]] = {
         PmemUnbindOrder,
         GupFastUnderflow,
         FreeReadsPagemap,
+        ThreeStates,
+        TruncateVsPin,
+        TruncateVsPinUnmapped,
+        TruncateWarns,
+        TruncateVsRefault,
+        TruncateVsLockedEntry,
+        EvictVsPin,
+        EvictVsOwnPin,
+        EvictCachedVsPin,
+        PunchVsPin,
+        PunchBesidePin,
+        PunchVsGupFast,
+        GupPmdRecheck,
+        TruncateVsFault,
+        TruncateVsSyncFault,
+        TruncateStaleTlb,
+        RefaultAfterZap,
+        FreeWakesBeforeClear,
+        MemoryFailureVsTruncate,
+        ReflinkShare,
+        ReflinkShareLocked,
+        EntryLockWaiters,
+        FsdaxUnbindVsPin,
+        FsdaxUnbindMounted,
+        FsdaxUnbindClosed,
+        FsdaxFaultVsUnbind,
     )
 }

@@ -58,6 +58,8 @@ class Scenario:
     rules: ClassVar[tuple[str, ...] | None] = None
     #: The rule that breaks where some task can never finish any more.
     progress: ClassVar[str] = "removal-terminates"
+    #: The rule that breaks where one task is left, and waits for ever.
+    alone: ClassVar[str] = "no-deadlock"
     expected: ClassVar[Mapping[str, Expected]] = {}
     #: Whether its tasks call observe(), in an order that no schedule changes.
     observes: ClassVar[bool] = False

@@ -27,5 +27,5 @@ class FreeReadsPagemap(Scenario):
         t.unpin_user_page(m.page)
 
     def task_evict(t: Any, m: Any) -> None:
-        t.wait_page_idle(m.page)
+        t.wait_page_idle_uninterruptible(m.page)
         t.unbind_pmem(m.pmem)

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from zonedev.lang.primitives import Completion
+from zonedev.lang.primitives import Completion, Lock
 from zonedev.lang.records import Record, embed
 from zonedev.scenarios.base import Scope
 
 #: The designs that had a release, oldest first.
-RELEASES = ("linux-4.5", "linux-4.12", "linux-4.13", "linux-5.10", "linux-6.1", "linux-6.15", "linux-7.2")
+RELEASES = (
+    "linux-4.5",
+    "linux-4.12",
+    "linux-4.13",
+    "linux-5.10",
+    "linux-6.1",
+    "linux-6.12",
+    "linux-6.15",
+    "linux-7.2",
+)
 
 SIZE = Scope("pte", meaning="the level at which the device maps", choices=("pte", "pmd", "pud"))
 PAGES = Scope(1, 1, 3, "pages of the device")
@@ -17,6 +26,19 @@ PMD = Scope("pmd", meaning=SIZE.meaning, choices=SIZE.choices)
 PUD = Scope("pud", meaning=SIZE.meaning, choices=SIZE.choices)
 FILE_SIZE = Scope("pte", meaning="the level at which the file maps", choices=("pte", "pmd"))
 FILE_PMD = Scope("pmd", meaning=FILE_SIZE.meaning, choices=FILE_SIZE.choices)
+FILE_PAGES = Scope(1, 1, 3, "pages of the file")
+#: The rules of stories about pins and blocks.  That v4.17 to v6.14 warn where a page in use is
+#: taken from its file, and go on, is a scenario of its own.
+BLOCK_RULES = (
+    "block-reuse",
+    "data-integrity",
+    "page-lifetime",
+    "refcount-exact",
+    "mapping-exact",
+    "no-deadlock",
+    "no-lost-wakeup",
+    "truncate-terminates",
+)
 TLB = Scope(
     "design",
     meaning="how remote TLBs are flushed: by an IPI, which CPUs with interrupts off hold up, or without",
@@ -29,6 +51,20 @@ class Event(Record):
 
     short = "event"
     happened: Any = embed(Completion)
+
+
+class Mutex(Record):
+    """A lock of nobody's, to try what an order would mend."""
+
+    short = "mutex"
+    lock: Any = embed(Lock)
+
+
+def two_files(m: Any) -> None:
+    """A file with all blocks of a device, and one without, which gets those that are freed."""
+    m.pmem = m.k.pmem_device(pages=m.scope["pages"], size=m.scope.get("size", "pte"))
+    m.file = m.k.dax_file(m.pmem)
+    m.other = m.k.dax_file(m.pmem, blocks=0)
 
 
 def choose_tlb(m: Any) -> None:

@@ -1,0 +1,77 @@
+"""Two files that share a block."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from zonedev.lang.primitives import lock, unlock
+from zonedev.scenarios.base import Scenario, holds, violated
+from zonedev.scenarios.parts import FILE_SIZE, Mutex
+
+
+class ReflinkShare(Scenario):
+    """Two reflinked files are read through mappings, and truncated, at the same time."""
+
+    source = "Shiyang Ruan, fsdax: introduce page->share for fsdax in reflink mode, 2022"
+    scope = {"size": FILE_SIZE}
+    progress = alone = "truncate-terminates"
+    orders = ("A B A B",)
+    expected = {
+        "linux-6.1": violated("kernel-asserts", "the second file finds the first one's mapping"),
+        "linux-6.12": violated("mapping-exact", "the count of sharers is nobody's lock's"),
+        "linux-6.15": violated("mapping-exact", "as linux-6.12"),
+        "linux-7.2": violated("mapping-exact", "as linux-6.12"),
+        "dax-gup-fix-2022": violated("kernel-asserts", "as linux-6.1"),
+    }
+
+    def setup(m: Any) -> None:
+        m.pmem = m.k.pmem_device(size=m.scope["size"])
+        m.file = m.k.dax_file(m.pmem)
+        m.copy = m.k.dax_file(m.pmem, shares=m.file)
+        m.va = m.task("A").mmap(m.file)
+        m.copy_va = m.task("B").mmap(m.copy)
+
+    def task_A(t: Any, m: Any) -> None:
+        t.touch(m.va, False)
+        t.ftruncate(m.file, 0)
+
+    def task_B(t: Any, m: Any) -> None:
+        t.touch(m.copy_va, False)
+        t.ftruncate(m.copy, 0)
+
+
+class ReflinkShareLocked(ReflinkShare):
+    """The same with a lock that lets only one of the two files do anything at a time."""
+
+    orders = ()
+    expected = {
+        "linux-6.1": violated("kernel-asserts", "no race: reads do not know that the block is shared"),
+        "linux-6.12": holds("the count of sharers is right, one after the other"),
+        "linux-6.15": holds("as linux-6.12"),
+        "linux-7.2": holds("as linux-6.12"),
+        "dax-gup-fix-2022": violated("kernel-asserts", "as linux-6.1"),
+    }
+
+    def setup(m: Any) -> None:
+        m.pmem = m.k.pmem_device(size=m.scope["size"])
+        m.file = m.k.dax_file(m.pmem)
+        m.copy = m.k.dax_file(m.pmem, shares=m.file)
+        m.va = m.task("A").mmap(m.file)
+        m.copy_va = m.task("B").mmap(m.copy)
+        m.both = m.new(Mutex)
+
+    def task_A(t: Any, m: Any) -> None:
+        lock(m.both.lock)
+        t.touch(m.va, False)
+        unlock(m.both.lock)
+        lock(m.both.lock)
+        t.ftruncate(m.file, 0)
+        unlock(m.both.lock)
+
+    def task_B(t: Any, m: Any) -> None:
+        lock(m.both.lock)
+        t.touch(m.copy_va, False)
+        unlock(m.both.lock)
+        lock(m.both.lock)
+        t.ftruncate(m.copy, 0)
+        unlock(m.both.lock)
