@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from zonedev.designs.dax_gup_fix_2022 import DAX_GUP_FIX_2022, DaxGupFix2022
+from zonedev.designs.dax_refcount_2025 import DAX_REFCOUNT_2025
 from zonedev.designs.linux_4_5 import Linux45
 from zonedev.designs.linux_4_12 import Linux412
 from zonedev.designs.linux_5_10 import Linux510
@@ -32,4 +33,4 @@ DESIGNS: dict[str, type[Kernel]] = {
     )
 }
 
-add(DAX_GUP_FIX_2022)
+add(DAX_GUP_FIX_2022, DAX_REFCOUNT_2025)

@@ -11,6 +11,7 @@ from zonedev.kernel.pgtable import Pte, Vma
 from zonedev.kernel.pmem import PmemDevice
 from zonedev.lang.primitives import (
     BUG_ON,
+    WARN_ON,
     atomic_dec_and_test,
     atomic_inc,
     atomic_read,
@@ -108,6 +109,13 @@ class Linux45(Linux412):
         if vma.mm.pte[va] == orig_pte:
             vma.mm.pte[va] = replace(orig_pte, write=True, dirty=True)
         spin_unlock(vma.mm.ptl)
+
+    def dax_writeback_one(k, inode: Inode, index: int) -> None:
+        """Flushes, and protects nothing: the entry stays dirty (fs/dax.c)."""
+        spin_lock(inode.xa_lock)
+        entry = inode.i_pages[index]
+        WARN_ON(entry.dirty and entry.page is None, "dax_writeback_one() of an entry without a block")
+        spin_unlock(inode.xa_lock)
 
     def dax_invalidate_entry(k, inode: Inode, index: int) -> None:
         """clear_exceptional_entry(): deleted as it is (mm/truncate.c)."""

@@ -302,7 +302,7 @@ class Linux612(Linux615):
             if not k.check_vma_flags(vma, flags):
                 break
             page = k.follow_page_mask(vma, va, flags)
-            if page is not None or not k.faultin_page(vma, va, flags):
+            if page is not None or k.gup_failed() or not k.faultin_page(vma, va, flags):
                 break
         pgmap = current().gup_pgmap
         if pgmap is not None:
@@ -326,6 +326,7 @@ class Linux612(Linux615):
                 if k.try_grab_folio(page, flags):
                     taken = page
                 else:
+                    current().gup_error = True
                     current().gup_pgmap = None
                     k.put_dev_pagemap(pgmap)
         spin_unlock(mm.ptl)

@@ -9,6 +9,7 @@ from zonedev.kernel.pgtable import Pte, Vma
 from zonedev.kernel.zap import Zap
 from zonedev.lang.primitives import WARN_ON, atomic_read, spin_lock, spin_unlock
 from zonedev.lang.records import replace
+from zonedev.lang.runtime import at_setup
 
 
 class Fault(Zap):
@@ -16,6 +17,11 @@ class Fault(Zap):
 
     #: What the rule refcount-exact reckons with.
     MAPPING_HOLDS_REF = True
+
+    @at_setup
+    def mapping_holds_ref(self, page: Page) -> bool:
+        """The same of one page: a design may count the pages of files only."""
+        return self.MAPPING_HOLDS_REF
 
     def vmf_insert_page_mkwrite(k, vma: Vma, va: int, page: Page, write: bool) -> bool:
         """Map a page that is counted, with a reference for the PTE (mm/memory.c).

@@ -183,7 +183,7 @@ class Gup(Pmem):
         found = entry.page
         for head in k.device_blocks(vma.vm_file.dax):
             if entry.page is head:
-                found = k.block_pages(vma.vm_file.dax, head)[offset]
+                found = k.block_page(vma.vm_file.dax, head, offset)
         return found
 
     def device_page(k, vma: Vma, va: int) -> Page:
@@ -209,9 +209,15 @@ class Gup(Pmem):
             if not k.check_vma_flags(vma, flags):
                 break
             page = k.follow_page_mask(vma, va, flags)
-            if page is not None or not k.faultin_page(vma, va, flags):
+            if page is not None or k.gup_failed() or not k.faultin_page(vma, va, flags):
                 break
         return page
+
+    def gup_failed(k) -> bool:
+        """Whether the walk found a page that it could not take: -ENOMEM (mm/gup.c)."""
+        failed: bool = current().gup_error
+        current().gup_error = False
+        return failed
 
     def check_vma_flags(k, vma: Vma, flags: int) -> bool:
         """False for EOPNOTSUPP: no long-term pins of a file's pages (mm/gup.c)."""
@@ -237,6 +243,7 @@ class Gup(Pmem):
             page = k.subpage(mm.vma_at[va], va, entry)
             if not k.try_grab_folio(entry.page, flags):
                 page = None
+                current().gup_error = True
         spin_unlock(mm.ptl)
         return page
 

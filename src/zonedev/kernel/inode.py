@@ -227,3 +227,9 @@ class Files(DeviceDax):
         if isinstance(pmem.pages, DevicePages):
             return pmem.pages.made(head.number, pmem.per_folio)
         return tuple(pmem.pages[head.number : head.number + pmem.per_folio])
+
+    @at_setup
+    def block_page(self, pmem: PmemDevice, head: Page, offset: int) -> Page:
+        """The page at `offset` of the block that begins with `head`."""
+        page: Page = pmem.pages[head.number + offset]
+        return page

@@ -42,6 +42,7 @@ class Frame(Record):
     owner = count(0, 3, initial=1)
     data = count(0, 3)
     waiters: Any = embed(WaitQueue)  # wait_var_event() on the page: hashed by address, no access to it
+    refcount_waiters: Any = embed(WaitQueue)  # the same on its _refcount, where a design tells the two apart
 
 
 class DevPagemap(Record):
@@ -79,7 +80,7 @@ class Page(Record):
     _pincount: Any = atomic_t(0, 7, below="refcount-exact")
     pgmap: Any = ref("DevPagemap", quiet=True)
     mapping: Any = ref("AddressSpace", quiet=True)
-    index = count(0, 7, quiet=True)
+    index = count(0, 7, below="mapping-exact", quiet=True)
     number: int = const(0)  # in its device
     head: Any = const()
     large: bool = const(False)  # folio_test_large(head)

@@ -137,6 +137,7 @@ class Task(Cpu):
     gather: Any = array(private(ref(Page)))  # struct mmu_gather: pages to put, by VA
     delayed_rmap: Any = array(private(flag()))  # ENCODED_PAGE_BIT_DELAY_RMAP of the collected pages
     gather_range: Any = private(flag())  # struct mmu_gather: something has to be flushed
+    gup_error: Any = private(flag())  # a grab failed: -ENOMEM
     gup_pgmap: Any = private(ref(DevPagemap))  # struct follow_page_context, of designs that have it
     fput_later: Any = array(private(flag()))  # task_works: the files of VMAs that exit() removed
     pins: Any = array(private(count(0, 3)))  # what the task's driver or I/O has pinned, by page

@@ -31,7 +31,13 @@ from zonedev.scenarios.fsdax_unbind import (
 from zonedev.scenarios.gup_fast_underflow import GupFastUnderflow
 from zonedev.scenarios.memory_failure_vs_truncate import MemoryFailureVsTruncate
 from zonedev.scenarios.pmem_unbind_order import PmemUnbindOrder
-from zonedev.scenarios.punch_vs_pin import GupPmdRecheck, PunchBesidePin, PunchVsGupFast, PunchVsPin
+from zonedev.scenarios.punch_vs_pin import (
+    GupPmdRecheck,
+    PunchBesidePin,
+    PunchVsGupFast,
+    PunchVsGupFastWaits,
+    PunchVsPin,
+)
 from zonedev.scenarios.reflink_share import ReflinkShare, ReflinkShareLocked
 from zonedev.scenarios.three_states import ThreeStates
 from zonedev.scenarios.truncate_vs_fault import (
@@ -84,6 +90,7 @@ SCENARIOS: dict[str, type[Scenario]] = {
         PunchVsPin,
         PunchBesidePin,
         PunchVsGupFast,
+        PunchVsGupFastWaits,
         GupPmdRecheck,
         TruncateVsFault,
         TruncateVsSyncFault,

@@ -20,6 +20,7 @@ class DevdaxGupFastVsMunmap(Scenario):
         "linux-4.13": violated("refcount-exact", "a failed second look leaks the pagemap's reference"),
         "linux-5.10": holds("the second look"),
         "linux-6.1": holds("the second look"),
+        "linux-6.12": holds("as linux-6.1"),
         "linux-6.15": holds("the second look"),
         "linux-7.2": holds("the second look"),
     }

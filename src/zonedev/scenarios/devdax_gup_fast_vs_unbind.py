@@ -20,6 +20,7 @@ class DevdaxGupFastVsUnbind(Scenario):
         "linux-4.13": violated("page-lifetime", "as linux-4.12"),
         "linux-5.10": holds("the page holds the pagemap"),
         "linux-6.1": violated("page-lifetime", "the pagemap is held inside GUP only"),
+        "linux-6.12": violated("page-lifetime", "as linux-6.1"),
         "linux-6.15": violated("page-lifetime", "nothing holds the pagemap"),
         "linux-7.2": violated("page-lifetime", "nothing holds the pagemap"),
         "linux-4.12-fixed": holds("the page holds the pagemap"),

@@ -26,6 +26,7 @@ class DevdaxGupWalkVsUnbind(Scenario):
         "linux-4.13": violated("no-deadlock", "a failed second look leaks the pagemap's reference"),
         "linux-5.10": holds("the walk holds the pagemap"),
         "linux-6.1": holds("the walk holds the pagemap"),
+        "linux-6.12": holds("as linux-6.1"),
         "linux-6.15": holds("the grace period of percpu_ref_kill() waits for the walk"),
         "linux-7.2": holds("the grace period of percpu_ref_kill() waits for the walk"),
     }

@@ -20,6 +20,7 @@ class DevdaxPinnersVsUnbind(Scenario):
         "linux-4.13": violated("page-lifetime", "as linux-4.12"),
         "linux-5.10": holds("every page holds the pagemap"),
         "linux-6.1": violated("page-lifetime", "nothing holds the pagemap for a pin"),
+        "linux-6.12": violated("page-lifetime", "as linux-6.1"),
         "linux-6.15": violated("page-lifetime", "nothing holds the pagemap for a pin"),
         "linux-7.2": violated("page-lifetime", "nothing holds the pagemap for a pin"),
     }

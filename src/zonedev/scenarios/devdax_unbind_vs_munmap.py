@@ -20,6 +20,7 @@ class DevdaxUnbindVsMunmap(Scenario):
         "linux-4.13": violated("unbind-drained", "as linux-4.5"),
         "linux-5.10": violated("unbind-drained", "as linux-4.5"),
         "linux-6.1": violated("unbind-drained", "as linux-4.5"),
+        "linux-6.12": violated("unbind-drained", "as linux-6.1"),
         "linux-6.15": violated("page-lifetime", "the put of the mapping's reference comes too late"),
         "linux-7.2": violated("page-lifetime", "as linux-6.15"),
     }

@@ -21,6 +21,7 @@ class DevdaxUnbindVsPin(Scenario):
         "linux-4.13": violated("page-lifetime", "as linux-4.12"),
         "linux-5.10": holds("memunmap_pages() puts every page and waits for the last put"),
         "linux-6.1": violated("page-lifetime", "27674ef6c73f: page references no longer hold the pagemap"),
+        "linux-6.12": violated("page-lifetime", "as linux-6.1"),
         "linux-6.15": violated("page-lifetime", "as linux-6.1"),
         "linux-7.2": violated("page-lifetime", "as linux-6.1"),
         "linux-4.12-wait-first": violated("no-deadlock", "the pages' own references are put after the wait"),

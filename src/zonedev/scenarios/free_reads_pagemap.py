@@ -14,6 +14,7 @@ class FreeReadsPagemap(Scenario):
     expected = {
         "linux-5.10": violated("page-lifetime", "the type is read after the count has fallen to 1"),
         "linux-6.1": holds("the type is read under the reference that is put"),
+        "linux-6.12": holds("as linux-6.1"),
         "linux-6.15": violated("page-lifetime", "folio->pgmap is read after the count has fallen to 0"),
         "linux-7.2": violated("page-lifetime", "as linux-6.15"),
     }

@@ -33,6 +33,7 @@ class FsdaxRefcounts(DevdaxRefcounts):
         "linux-4.13": holds("idle at 1; a pin adds 1, a mapping nothing", UNCOUNTED_1),
         "linux-5.10": holds("idle at 1; a pin adds 1024, a mapping nothing", UNCOUNTED),
         "linux-6.1": holds("idle at 1; a pin adds 1024, a mapping nothing", UNCOUNTED),
+        "linux-6.12": holds("as linux-6.1", UNCOUNTED),
         "linux-6.15": holds("idle at 0; a pin adds 1024, a mapping 1", COUNTED),
         "linux-7.2": holds("idle at 0; a pin adds 1024, a mapping 1", COUNTED),
     }
@@ -78,6 +79,7 @@ class FsdaxRefcountsPmd(FsdaxRefcounts):
         "linux-4.13": holds("each 4K page has its own count", UNCOUNTED_1),
         "linux-5.10": holds("each 4K page has its own count", UNCOUNTED),
         "linux-6.1": holds("each 4K page has its own count", UNCOUNTED),
+        "linux-6.12": holds("as linux-6.1", UNCOUNTED),
         "linux-6.15": holds("the folio counts, a pin or a mapping adds 1", LARGE_COUNTED),
         "linux-7.2": holds("the folio counts, a pin or a mapping adds 1", LARGE_COUNTED),
     }

@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from zonedev.scenarios.base import Scenario, holds, violated
-from zonedev.scenarios.parts import Event
+from zonedev.scenarios.parts import UNBIND_RULES, Event
 
 
 class FsdaxUnbindVsPin(Scenario):
     """I/O still runs into a page of a file system that was unmounted, and its device is unbound."""
 
     source = "Dan Williams, Fix the DAX-gup mistake, 2022-10-14; 0e2f80afcfa6, 2025"
+    rules = UNBIND_RULES
+    alone = "removal-terminates"
     orders = ("io io B B io",)
     expected = {
         "linux-4.5": holds("the pin holds the queue, which is waited for first"),
@@ -49,6 +51,8 @@ class FsdaxUnbindMounted(Scenario):
     """The device is unbound while the file system is mounted, and a task uses one of its files."""
 
     source = "Jason Gunthorpe, Dan Williams on 07/25 fsdax: Hold dax lock over mapping insertion, 2022"
+    rules = UNBIND_RULES
+    alone = "removal-terminates"
     orders = ("A B A",)
     expected = {
         "linux-4.5": violated("page-lifetime", "nothing unmaps the file"),
@@ -58,7 +62,7 @@ class FsdaxUnbindMounted(Scenario):
         "linux-6.12": violated("page-lifetime", "as linux-4.5"),
         "linux-6.15": violated("page-lifetime", "as linux-4.5"),
         "linux-7.2": violated("page-lifetime", "as linux-4.5"),
-        "dax-gup-fix-2022": violated("no-deadlock", "the entry holds the pagemap, and nobody zaps it"),
+        "dax-gup-fix-2022": violated("removal-terminates", "the entry holds the pagemap, and nobody zaps it"),
     }
 
     def setup(m: Any) -> None:
@@ -80,15 +84,15 @@ class FsdaxUnbindClosed(Scenario):
     """The same, but the file is closed: only the I/O is left."""
 
     source = "block/genhd.c, fs/super.c: del_gendisk() evicts the inodes that nobody has open"
+    rules = UNBIND_RULES
+    alone = "removal-terminates"
     orders = ("io io B io",)
     expected = {
         "linux-4.5": holds("the pin holds the queue, which is waited for first"),
         "linux-5.10": violated("page-lifetime", "put_devmap_managed_page() reads the pagemap after its put"),
         "linux-6.1": violated("page-lifetime", "eviction does not wait"),
         "linux-6.12": violated("page-lifetime", "as linux-6.1"),
-        "linux-6.15": violated(
-            "page-lifetime", "eviction waits, but the last put goes on after it"
-        ),
+        "linux-6.15": violated("page-lifetime", "eviction waits, but the last put goes on after it"),
         "linux-7.2": violated("page-lifetime", "as linux-6.15"),
         "dax-gup-fix-2022": holds("a page in use holds the pagemap"),
     }
@@ -116,15 +120,16 @@ class FsdaxFaultVsUnbind(Scenario):
     """A fault has found the device alive, and maps its page while the device is unbound."""
 
     source = "found by reading fs/dax.c: SRCU is left before the PTE is set"
+    rules = UNBIND_RULES
+    alone = "removal-terminates"
     orders = ("A B A",)
-    rules = ("page-lifetime", "no-deadlock", "no-lost-wakeup", "removal-terminates")
     expected = {
-        "linux-5.10": violated("page-lifetime"),
-        "linux-6.1": violated("page-lifetime"),
-        "linux-6.12": violated("page-lifetime"),
-        "linux-6.15": violated("page-lifetime"),
-        "linux-7.2": violated("page-lifetime"),
-        "dax-gup-fix-2022": violated("page-lifetime"),
+        "linux-5.10": violated("page-lifetime", "a PTE of removed memory: the fault is not waited for"),
+        "linux-6.1": violated("page-lifetime", "as linux-5.10"),
+        "linux-6.12": violated("page-lifetime", "as linux-5.10"),
+        "linux-6.15": violated("page-lifetime", "as linux-5.10"),
+        "linux-7.2": violated("page-lifetime", "as linux-5.10"),
+        "dax-gup-fix-2022": violated("removal-terminates", "the entry of the fault holds the pagemap"),
     }
 
     def setup(m: Any) -> None:

@@ -39,6 +39,16 @@ BLOCK_RULES = (
     "no-lost-wakeup",
     "truncate-terminates",
 )
+#: The same of unbind.
+UNBIND_RULES = (
+    "page-lifetime",
+    "block-reuse",
+    "data-integrity",
+    "refcount-exact",
+    "no-deadlock",
+    "no-lost-wakeup",
+    "removal-terminates",
+)
 TLB = Scope(
     "design",
     meaning="how remote TLBs are flushed: by an IPI, which CPUs with interrupts off hold up, or without",

@@ -21,6 +21,7 @@ class PmemUnbindOrder(Scenario):
         "linux-4.12-fixed": holds("kill, put all, wait, remove"),
         "linux-5.10": violated("page-lifetime", "put_devmap_managed_page() reads the pagemap after its put"),
         "linux-6.1": violated("page-lifetime", "27674ef6c73f: references no longer hold the pagemap"),
+        "linux-6.12": violated("page-lifetime", "as linux-6.1"),
         "linux-6.15": violated("page-lifetime", "as linux-6.1"),
         "linux-7.2": violated("page-lifetime", "as linux-6.1"),
     }

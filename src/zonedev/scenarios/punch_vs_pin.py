@@ -85,9 +85,9 @@ class PunchBesidePin(Scenario):
 class PunchVsGupFast(Scenario):
     """A hole is punched while GUP-fast is between its look at the PTE and its reference."""
 
-    source = "shared facts: a lockless pin in progress"
+    source = "mm/gup.c: grab, then look again; fs/dax.c: unmap, then count"
     scope = {"tlb": TLB}
-    rules = BLOCK_RULES
+    rules = ("block-reuse", "data-integrity", "page-lifetime", "refcount-exact", "mapping-exact")
     progress = alone = "truncate-terminates"
     orders = ("A B A",)
     expected = {
@@ -118,6 +118,21 @@ class PunchVsGupFast(Scenario):
     def task_B(t: Any, m: Any) -> None:
         t.punch_hole(m.file, 0, m.file.per_folio)
         t.pwrite(m.other, 0)
+
+
+class PunchVsGupFastWaits(PunchVsGupFast):
+    """The same, asked whether the punch comes to its end; the task keeps its mapping."""
+
+    rules = ("no-deadlock", "no-lost-wakeup", "truncate-terminates")
+    orders = ()
+    expected = {
+        "linux-5.10": holds("a mapping holds no reference"),
+        "linux-6.1": holds("as linux-5.10"),
+        "linux-6.12": holds("as linux-5.10"),
+        "linux-6.15": violated("truncate-terminates", "truncate-vs-refault without any lasting pin"),
+        "linux-7.2": violated("truncate-terminates", "as linux-6.15"),
+        "dax-gup-fix-2022": holds("an entry that was zapped takes no reference again"),
+    }
 
 
 class GupPmdRecheck(PunchVsGupFast):

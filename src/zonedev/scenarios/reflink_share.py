@@ -19,8 +19,8 @@ class ReflinkShare(Scenario):
     expected = {
         "linux-6.1": violated("kernel-asserts", "the second file finds the first one's mapping"),
         "linux-6.12": violated("mapping-exact", "the count of sharers is nobody's lock's"),
-        "linux-6.15": violated("mapping-exact", "as linux-6.12"),
-        "linux-7.2": violated("mapping-exact", "as linux-6.12"),
+        "linux-6.15": violated("kernel-asserts", "both files find the folio nobody's: no lock orders them"),
+        "linux-7.2": violated("kernel-asserts", "as linux-6.15"),
         "dax-gup-fix-2022": violated("kernel-asserts", "as linux-6.1"),
     }
 

@@ -108,7 +108,7 @@ class RefaultAfterZap(Scenario):
 
     source = "Dan Williams, 04/25 fsdax: Introduce dax_zap_mappings(), 2022-10-14"
     progress = alone = "truncate-terminates"
-    orders = ("B A A", "A B A A")
+    orders = ("B A A A A", "A B A A A")
     expected = {
         "linux-4.5": holds(),
         "linux-5.10": holds("nothing remembers the scan"),
@@ -116,9 +116,7 @@ class RefaultAfterZap(Scenario):
         "linux-6.12": holds("as linux-5.10"),
         "linux-6.15": holds("the entry has gone, and a fault makes another"),
         "linux-7.2": holds("as linux-6.15"),
-        "dax-gup-fix-2022": violated(
-            "kernel-asserts", "an entry that was zapped holds no reference"
-        ),
+        "dax-gup-fix-2022": violated("kernel-asserts", "an entry that was zapped holds no reference"),
     }
 
     def setup(m: Any) -> None:
@@ -130,6 +128,7 @@ class RefaultAfterZap(Scenario):
         page = t.pin_user_pages_fast(m.va)
         if page is not None:
             t.unpin_user_page(page)
+        t.munmap(m.va)
 
     def task_B(t: Any, m: Any) -> None:
         t.ftruncate(m.file, 1)
