@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from zonedev.designs.linux_6_1 import Linux61
-from zonedev.designs.series import Patch, Series
+from zonedev.designs.series import SERIES_SCENARIOS, Patch, Series
 from zonedev.kernel.device_dax import DaxDevice
 from zonedev.kernel.gup import FOLL_LONGTERM, Gup
 from zonedev.kernel.inode import Inode
@@ -204,7 +204,7 @@ class DaxGup10(DaxGup07):
 
     def entry_has(k, file: VmFile, entry: DaxEntry, page: Page) -> bool:
         """Whether an entry holds a reference to a folio."""
-        return not entry.zap and k.is_folio_of(file, entry, page)
+        return page.head is page and not entry.zap and k.is_folio_of(file, entry, page)
 
     def entry_names_file(k, entry: DaxEntry) -> bool:
         """A page that was zapped may have lost its mapping, when it was freed: see 23/25."""
@@ -342,10 +342,7 @@ DAX_GUP_FIX_2022 = Series(
     source="Dan Williams, v3, 2022-10-14; never merged",
     base=Linux61,
     file=__file__,
-    scenarios=(
-        "fsdax-refcounts",
-        "truncate-vs-pin",
-    ),
+    scenarios=SERIES_SCENARIOS,
     patches=(
         Patch("01", "fsdax: Wait on @page not @page->_refcount", NOTHING),
         Patch("02", "fsdax: Use dax_page_idle() to document DAX busy page checking", NOTHING),

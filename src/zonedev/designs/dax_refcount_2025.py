@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from zonedev.designs.dax_gup_fix_2022 import DAX_GUP_FIX_2022
 from zonedev.designs.linux_6_12 import Linux612
 from zonedev.designs.linux_6_15 import Linux615
-from zonedev.designs.series import Patch, Series
+from zonedev.designs.series import SERIES_SCENARIOS, Patch, Series
 from zonedev.kernel.dax import Dax
 from zonedev.kernel.dax_layout import DaxLayout
 from zonedev.kernel.ext4 import Ext4
@@ -129,7 +128,7 @@ class DaxRefcount19(DaxRefcount15):
 
     @at_setup
     def mapping_holds_ref(self, page: Page) -> bool:
-        """Those of files do, which is what the rule refcount-exact reckons with."""
+        """What maps a page of a file does: so the rule refcount-exact reckons."""
         return bool(page.pgmap.type == MemoryType.FS_DAX)
 
     #: 0 for files (mm/mm_init.c).
@@ -216,7 +215,7 @@ DAX_REFCOUNT_2025 = Series(
     source="Alistair Popple, v9, 2025-02-28; merged for v6.15",
     base=Linux612,
     file=__file__,
-    scenarios=DAX_GUP_FIX_2022.scenarios,
+    scenarios=SERIES_SCENARIOS,
     patches=(
         Patch("01", "fuse: Fix dax truncate/punch_hole fault path", NOTHING),
         Patch(
@@ -275,6 +274,7 @@ DAX_REFCOUNT_2025 = Series(
             DaxRefcount15,
         ),
         Patch("16", "mm/huge_memory: Add vmf_insert_folio_pmd()", NOTHING),
+        # The design of v6.12 has this test already, and asks it of no file: devmap is refused before.
         Patch("17", "mm/gup: Don't allow FOLL_LONGTERM pinning of FS DAX pages", NOTHING),
         Patch("18", "dcssblk: Mark DAX broken, remove FS_DAX_LIMITED support", NOTHING),
         Patch(

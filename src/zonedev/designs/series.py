@@ -11,6 +11,47 @@ from zonedev.lang.system import Specification
 #: The step before the first patch.
 BASE = "base"
 
+#: What the series about the references of DAX pages are held against.
+SERIES_SCENARIOS = (
+    "three-states",
+    "fsdax-refcounts",
+    "fsdax-refcounts-pmd",
+    "devdax-refcounts",
+    "devdax-refcounts-pmd",
+    "truncate-vs-pin",
+    "truncate-vs-pin-unmapped",
+    "truncate-warns",
+    "truncate-vs-refault",
+    "truncate-vs-locked-entry",
+    "evict-vs-pin",
+    "evict-vs-own-pin",
+    "evict-cached-vs-pin",
+    "punch-vs-pin",
+    "punch-beside-pin",
+    "punch-vs-gup-fast",
+    "punch-vs-gup-fast-waits",
+    "gup-pmd-recheck",
+    "truncate-vs-fault",
+    "truncate-vs-sync-fault",
+    "truncate-stale-tlb",
+    "refault-after-zap",
+    "free-wakes-before-clear",
+    "memory-failure-vs-truncate",
+    "reflink-share",
+    "reflink-share-locked",
+    "entry-lock-waiters",
+    "fsdax-unbind-vs-pin",
+    "fsdax-unbind-mounted",
+    "fsdax-unbind-closed",
+    "fsdax-fault-vs-unbind",
+    "devdax-unbind-vs-pin",
+    "devdax-unbind-vs-mapping",
+    "devdax-fault-vs-unbind",
+    "devdax-unbind-vs-munmap",
+    "devdax-gup-fast-vs-unbind",
+    "devdax-gup-fast-vs-unbind-pmd",
+)
+
 
 @dataclass(frozen=True)
 class Patch:

@@ -20,6 +20,7 @@ from zonedev.scenarios.devdax_unbind_vs_munmap import DevdaxUnbindVsMunmap
 from zonedev.scenarios.devdax_unbind_vs_pin import DevdaxUnbindVsPin
 from zonedev.scenarios.entry_lock_waiters import EntryLockWaiters
 from zonedev.scenarios.evict_vs_pin import EvictCachedVsPin, EvictVsOwnPin, EvictVsPin
+from zonedev.scenarios.files_at_work import FilesAtWork
 from zonedev.scenarios.free_reads_pagemap import FreeReadsPagemap
 from zonedev.scenarios.fsdax_refcounts import FsdaxRefcounts, FsdaxRefcountsPmd
 from zonedev.scenarios.fsdax_unbind import (
@@ -105,5 +106,6 @@ SCENARIOS: dict[str, type[Scenario]] = {
         FsdaxUnbindMounted,
         FsdaxUnbindClosed,
         FsdaxFaultVsUnbind,
+        FilesAtWork,
     )
 }
