@@ -7,7 +7,8 @@ shows the lines with that word.  After ``(Pdb)`` stands what is typed.  The bloc
 begin with ``>>> `` are one doctest.  A ``python`` block whose first line is ``# FILE.py`` makes
 that file, for the commands of its page; where the repository has a file of that name the block is
 a passage of it.  Between ``<!-- verdicts NAME -->`` or ``<!-- seeds -->`` and ``<!-- end -->``
-stands a table that is made from the code.
+stands a table that is made from the code; after ``<!-- series NAME -->`` what ``zonedev series NAME
+--check`` prints, from the goldens.
 
 What ``zonedev conform`` shows is run only where its kernels are set up, and skipped otherwise; the
 versions of the kernels may differ, and what a kernel says that the model does not.  What ``zonedev
@@ -34,12 +35,18 @@ from typing import Any
 import pytest
 
 from seeds import SEEDS
+from zonedev.catalogue import load
+from zonedev.explore.check import Verdict
+from zonedev.explore.matrix import KEPT
+from zonedev.explore.series import cells_of as series_cells
+from zonedev.explore.series import read_goldens
 from zonedev.lab import kernels, userland
+from zonedev.report.series import checked
 from zonedev.scenarios import SCENARIOS
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-TABLE = re.compile(r"^<!-- (verdicts|seeds) ?(\S*) -->\n(.*?)^<!-- end -->$", re.MULTILINE | re.DOTALL)
+TABLE = re.compile(r"^<!-- (verdicts|seeds|series) ?(\S*) -->\n(.*?)^<!-- end -->$", re.MULTILINE | re.DOTALL)
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 COMMAND = "$ zonedev "
 REAL = ("$ zonedev conform ", "$ zonedev lab ")
@@ -166,10 +173,23 @@ def seeds() -> list[tuple[str, ...]]:
 
 def table(found: re.Match[str]) -> str:
     kind, name = found[1], found[2]
+    if kind == "series":
+        return f"<!-- series {name} -->\n```\n{series_table(name)}\n```\n<!-- end -->"
     head, *rows = verdicts(name) if kind == "verdicts" else seeds()
     lines = [head, tuple("---" for _ in head), *rows]
     body = "".join(f"| {' | '.join(line)} |\n" for line in lines)
     return f"<!-- {f'{kind} {name}'.strip()} -->\n{body}<!-- end -->"
+
+
+def series_table(name: str) -> str:
+    """The verdicts of a series at each of its steps, as the goldens have them."""
+    series = load().series[name]
+    cells = series_cells(series, series.scenarios, read_goldens(series))
+    for cell in cells:
+        assert cell.golden is not None
+        kept = {k: cell.golden[k] for k in KEPT}
+        cell.found = Verdict(scenario=cell.scenario, design=cell.design, scope={}, **kept)
+    return checked(series, cells)
 
 
 def doctested(body: str, names: dict[str, Any]) -> None:

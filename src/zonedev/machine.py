@@ -19,7 +19,9 @@ goes on as far as it can whenever something else has happened.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -28,8 +30,9 @@ from zonedev.explore.stepper import Stepper, kernel_stack
 from zonedev.explore.trace import TraceStep, source_of
 from zonedev.explore.view import View, holders
 from zonedev.lang.errors import RuleBroken, ZonedevError
+from zonedev.lang.primitives import WARN_ON
 from zonedev.lang.records import Record
-from zonedev.lang.runtime import Runtime
+from zonedev.lang.runtime import Runtime, current
 from zonedev.lang.system import Specification, System
 from zonedev.memory import (
     PAGE_SHIFT,
@@ -133,12 +136,39 @@ class TaskByHand:
         return f"<task {self.task!r}>"
 
 
+@dataclass(frozen=True)
+class Warned:
+    """A WARN_ON that has fired: in which task, and its words."""
+
+    task: str
+    text: str
+
+
+class Lenient(frozenset[str]):
+    """The rules that a run does not check, and of `kernel-asserts` the WARN_ONs: they are noted, and
+    the kernel goes on, as a real one does.  BUG_ONs and NULL pointers still end it."""
+
+    warnings: list[Warned]
+
+    def __contains__(self, rule: object) -> bool:
+        return super().__contains__(rule) or (rule == "kernel-asserts" and self._warns())
+
+    def _warns(self) -> bool:
+        """Whether it is WARN_ON(), by way of ensure(), that asks; it is noted then."""
+        caller = sys._getframe(2).f_back
+        if caller is None or caller.f_code is not WARN_ON.__code__:
+            return False
+        self.warnings.append(Warned(repr(current()), caller.f_locals["text"]))
+        return True
+
+
 class Machine:
     """A system of one design that takes calls one at a time, watched by the rules.
 
     `design` is a name, FILE.py:CLASS, or a class.  `rules` are the rules that watch (all, by
     default); the one that breaks is raised as RuleBroken, to whoever made the call.  `keep`
-    is the number of steps that `trace()` remembers.
+    is the number of steps that `trace()` remembers.  `goes_on`: a WARN_ON is put into `warnings`,
+    and breaks no rule.
     """
 
     def __init__(
@@ -148,6 +178,7 @@ class Machine:
         rules: Any = None,
         keep: int = 10_000,
         at_rest: bool = True,
+        goes_on: bool = False,
     ) -> None:
         if rules is None:
             from zonedev.rules import RULES as rules  # noqa: N811
@@ -157,7 +188,10 @@ class Machine:
             design = load().design(design)
         monitors = tuple(m for rule in rules.values() for m in rule.monitors)
         self._setup_runtime = Runtime()
-        self._stepper = Stepper(keep=keep)
+        self.warnings: list[Warned] = []
+        ignored = Lenient()
+        ignored.warnings = self.warnings
+        self._stepper = Stepper(ignored if goes_on else frozenset(), keep=keep)
         self._at_rest = at_rest
         self._jobs: list[Job] = []
         self._actors: dict[tuple[Any, ...], int] = {}

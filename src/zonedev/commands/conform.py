@@ -6,7 +6,7 @@ import argparse
 import datetime
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from zonedev.lab.compare import Conformance
     from zonedev.lab.conform import Run
     from zonedev.lab.kernels import LabKernel
+    from zonedev.scenarios.base import Scenario
 
 NOT_RUN, OOPS, TIMEOUT = 3, 4, 5
 
@@ -51,7 +52,7 @@ def conform(context: Context) -> int:
 
 
 def wanted(context: Context) -> list[Run]:
-    """One run for each scenario, kernel and order."""
+    """One run for each scenario, kernel, file system and order."""
     from zonedev.lab.conform import Run, orders_of
     from zonedev.scenarios.base import full_scope
 
@@ -67,8 +68,36 @@ def wanted(context: Context) -> list[Run]:
     for scenario, kernel in product(scenarios, kernels_of(o)):
         name = o.design or kernel.design
         design = known.design(name)
-        runs += [Run(scenario, order, kernel, design, name, scope) for order in orders_of(scenario, o.order)]
-    return runs
+        runs += [
+            Run(scenario, order, kernel, design, name, scope, fs)
+            for fs in file_systems(scenario, scope, o.fs, bool(o.scenario))
+            for order in orders_of(scenario, o.order)
+        ]
+    # What no set-up could make is left out, unless it was asked for by its name.
+    return runs if o.scenario else [run for run in runs if not run.obstacle]
+
+
+def file_systems(
+    scenario: type[Scenario], scope: Mapping[str, str | int], given: str | None, one: bool
+) -> Sequence[str]:
+    """Those that a scenario's files are to lie on, "" where it has none.
+
+    By default a scenario that is asked for by its name runs on the first that it can, and of all
+    scenarios each on every file system.
+    """
+    from zonedev.lab.plan import FILE_SYSTEMS, devices_of, has_copies, has_files
+    from zonedev.scenarios.base import full_scope
+
+    names = list(dict.fromkeys(given.split(","))) if given is not None else list(FILE_SYSTEMS)
+    for fs in names:
+        if fs not in FILE_SYSTEMS:
+            raise ZonedevError(f"--fs {fs}: there is {', '.join(FILE_SYSTEMS)}")
+    devices = devices_of(scenario, full_scope(scenario, scope))
+    if not has_files(devices):
+        return [""]
+    if given is not None or not one:
+        return names
+    return ["xfs"] if has_copies(devices) else names[:1]
 
 
 def kernels_of(o: argparse.Namespace) -> list[LabKernel]:

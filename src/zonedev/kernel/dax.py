@@ -125,7 +125,7 @@ class Dax(DaxEntries):
             return False
         entry = k.grab_mapping_entry(inode, index)
         page = k.iomap_begin(inode, index, write)
-        shared = k.block_is_shared(inode, page)
+        shared = k.block_is_shared(inode, index, page)
         sync = k.dax_fault_is_synchronous(vma, write)
         if page is None:
             done = not write and k.dax_load_hole(vma, at, entry)

@@ -76,6 +76,7 @@ class Ext4(DaxLayout):
             page = inode.extents[index]
             if page is not None:
                 k.ext4_free_blocks(inode, index, page)
+        k.take_untouched(inode, first, nr)
 
     def punch_hole(k, inode: Inode, index: int, nr: int) -> None:
         """fallocate(FALLOC_FL_PUNCH_HOLE): the layout of the whole file is broken

@@ -20,7 +20,7 @@ class Fault(Zap):
 
     @at_setup
     def mapping_holds_ref(self, page: Page) -> bool:
-        """The same of one page: a design may count the pages of files only."""
+        """Whether what maps `page` holds a reference to it: not all pages are alike in all designs."""
         return self.MAPPING_HOLDS_REF
 
     def vmf_insert_page_mkwrite(k, vma: Vma, va: int, page: Page, write: bool) -> bool:

@@ -6,13 +6,13 @@ it to a file are a step each, where ext4 waits for a journal commit in between, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from zonedev.kernel.device_dax import DeviceDax
 from zonedev.kernel.mapping import AddressSpace, DaxEntry, VmFile
 from zonedev.kernel.memremap import DevicePages
-from zonedev.kernel.page import Page
+from zonedev.kernel.page import DevPagemap, Page
 from zonedev.lang.errors import SpecError
 from zonedev.lang.primitives import Lock, RwSem, atomic_t
 from zonedev.lang.records import (
@@ -59,6 +59,8 @@ class Inode(VmFile):
     freeing: Any = flag()  # I_FREEING
     i_dirty: Any = flag()  # metadata that no journal commit has written
     extents: Any = array(ref(Page))
+    first: int = const(0)  # of the device's pages: where the blocks begin that it has from set-up on
+    left: Any = const(())  # ranges of these blocks that a machine by hand has not taken away
 
 
 class Files(DeviceDax):
@@ -76,6 +78,7 @@ class Files(DeviceDax):
         of them (all) are allocated and written, the others are a hole.  `shares`: a reflink copy
         of that file instead."""
         nr, has = self.file_shape(pmem, pages, blocks, shares)
+        pmem.used, first = pmem.used + (0 if shares else has), pmem.used
         mapping = self.system.new(AddressSpace)
         inode = self.system.new(
             Inode,
@@ -86,6 +89,9 @@ class Files(DeviceDax):
             nr=nr,
             number=len(pmem.inodes) + 1,
             i_size=nr,
+            first=shares.first if shares else first,
+            left=shares.left if shares else (range(has),),
+            reflinked=shares is not None,
         )
         mapping.host = inode
         pmem.inodes = (*pmem.inodes, inode)
@@ -121,29 +127,32 @@ class Files(DeviceDax):
 
     def first_blocks(self, inode: Inode, has: int, shares: Inode | None) -> None:
         """Give a new file its blocks: the next `has` pages of the device, or another file's."""
-        pmem, first = inode.dax, inode.dax.used
-
-        def owned(_: DevicePages, index: int) -> Page:
-            page: Page = pmem.pages[first + index]
-            page.frame._values["owner"] = inode.number
-            return page
-
-        def block(index: int) -> Page | None:
-            there = index < len(inode.pages) and index % inode.per_folio == 0
-            return inode.pages[index] if there else None
-
         if shares is None:
-            inode.pages = self.device_pages(has, owned)
-            pmem.used = pmem.used + has
+            inode.pages = self.device_pages(has, lambda _, index: self.first_page(inode, index))
         else:
-            inode.pages = shares.pages
-            inode.reflinked = shares.reflinked = True
+            inode.pages, shares.reflinked = shares.pages, True
             self.dax_shared = self.dax_shared or self.system.new(AddressSpace, "DAX_SHARED")
+        extents = inode._values["extents"]
         if self.system.sparse:
-            inode._values["extents"].begin_as(block)
+            extents.begin_as(lambda index: self.untouched_block(inode, index))
+            changed = shares._values["extents"].touched() if shares else ()
         else:
-            for index in range(inode.nr):
-                inode._values["extents"].poke(index, block(index))
+            changed = range(0, inode.nr, inode.per_folio)
+        for index in changed:
+            same = shares._values["extents"].peek(index) if shares else self.untouched_block(inode, index)
+            extents.poke(index, same)
+
+    def first_page(self, inode: Inode, index: int) -> Page:
+        """A page that a file has from set-up on."""
+        page: Page = inode.dax.pages[inode.first + index]
+        if not self.system.sparse:
+            page.frame._values["owner"] = inode.number
+        return page
+
+    def untouched_block(self, inode: Inode, index: int) -> Page | None:
+        """The block that a file has had at `index` since set-up, if it has it still."""
+        there = index % inode.per_folio == 0 and any(index in r for r in inode.left)
+        return inode.pages[index] if there else None
 
     def entry_names_file(k, entry: DaxEntry) -> bool:
         """Whether the folio of an entry has to name the file: what mapping-exact reckons with."""
@@ -173,17 +182,16 @@ class Files(DeviceDax):
                         page.frame.data = 0
             return found
 
-    def block_is_shared(k, inode: Inode, page: Page | None) -> bool:
-        """IOMAP_F_SHARED: another file has the block too (fs/xfs/xfs_reflink.c,
-        xfs_reflink_trim_around_shared)."""
+    def block_is_shared(k, inode: Inode, index: int, page: Page | None) -> bool:
+        """IOMAP_F_SHARED: another file has the block too, at the same index
+        (fs/xfs/xfs_reflink.c, xfs_reflink_trim_around_shared)."""
         if not inode.reflinked:
             return False
         with atomic("looked up under the lock of the allocation group's header"):
             files = 0
             for other in inode.dax.inodes:
-                for at in range(0, other.nr, other.per_folio):
-                    if page is not None and other.extents[at] is page:
-                        files = min(files + 1, 2)
+                if page is not None and index < other.nr and other.extents[index] is page:
+                    files = min(files + 1, 2)
             return files > 1
 
     def xfs_reflink_end_cow(k, inode: Inode, index: int, page: Page) -> None:
@@ -212,11 +220,11 @@ class Files(DeviceDax):
     @at_setup
     def device_blocks(self, pmem: PmemDevice) -> Sequence[Page]:
         """The first page of every block of a device; in a machine by hand of those that somebody
-        has touched, and of the next one."""
+        has touched, and of another one that is free."""
         pages, each = pmem.pages, pmem.per_folio
         if not isinstance(pages, DevicePages):
             return tuple(pages[::each])
-        fresh = next((i for i in range(pmem.used, len(pages), each) if not pages.made(i, 1)), None)
+        fresh = next((i for r in unused(pmem) for i in r if not pages.made(i, 1)), None)
         if fresh is not None:
             pages[fresh]
         return pages.made(0, len(pages), each)
@@ -233,3 +241,41 @@ class Files(DeviceDax):
         """The page at `offset` of the block that begins with `head`."""
         page: Page = pmem.pages[head.number + offset]
         return page
+
+    # --- blocks of a machine by hand, whose pages are made when they are touched ---------------------
+
+    def memmap_init(self, pages: DevicePages, i: int, pgmap: DevPagemap, per_folio: int) -> Page:
+        """A page belongs to the file that has its block."""
+        page = super().memmap_init(pages, i, pgmap, per_folio)
+        for pmem in self.system.instances(PmemDevice):
+            if pmem.pgmap is pgmap:  # type: ignore[attr-defined]
+                head = pages.made(i - i % per_folio, 1)
+                page.frame._values["owner"] = (
+                    head[0].frame._values["owner"] if head else untouched_owner(pmem, i)
+                )
+        return page
+
+    @at_setup
+    def take_untouched(self, inode: Inode, index: int, nr: int) -> None:
+        """The blocks of `nr` pages from `index` on (0: of all that follow) are free, as far as no
+        statement has come across them."""
+        if self.system.sparse:
+            end = index + nr if nr else inode.nr
+            parts = [(range(r.start, min(r.stop, index)), range(max(r.start, end), r.stop)) for r in inode.left]
+            inode.left = tuple(part for both in parts for part in both if part)
+
+
+def untouched_owner(pmem: Any, number: int) -> int:
+    """The number of the file that has a page of a device which nobody has touched; 0: nobody."""
+    return next((f.number for f in pmem.inodes if any(number - f.first in r for r in f.left)), 0)
+
+
+def unused(pmem: PmemDevice) -> Iterator[range]:
+    """Where the blocks are that no file has had since set-up: behind all that were given out first."""
+    each = pmem.per_folio
+    yield range(pmem.used, len(pmem.pages), each)
+    taken = sorted((f.first + r.start, f.first + r.stop) for f in pmem.inodes for r in f.left)
+    at = 0
+    for start, stop in [*taken, (pmem.used, pmem.used)]:
+        yield range(at, start, each)
+        at = max(at, stop)

@@ -12,6 +12,17 @@ AGREES, DIFFERS, UNSEEN = "agrees", "differs", "not seen"
 #: What became of a comparison as a whole, beside agreement and difference.
 OOPS, NOT_RUN, TIMEOUT = "oops", "not run", "timeout"
 CRASHES = ("oops", "panic", "BUG", "WARNING")
+#: The functions of ext4 that the specification names, by those that do the same in XFS.
+TWINS = {
+    "xfs_break_dax_layouts": "ext4_break_layouts",
+    "xfs_break_layouts": "ext4_break_layouts",
+    "xfs_file_fallocate": "ext4_fallocate",
+    "__xfs_file_fallocate": "ext4_fallocate",
+    "xfs_fs_evict_inode": "ext4_evict_inode",
+    "xfs_setattr_size": "ext4_setattr",
+    "xfs_vn_setattr": "ext4_setattr",
+    "xfs_wait_dax_page": "ext4_wait_dax_page",
+}
 
 
 @dataclass(frozen=True)
@@ -40,6 +51,7 @@ class Conformance:
     design: str
     order: str = ""
     scope: dict[str, Any] = field(default_factory=dict)
+    fs: str = ""  # of its files, if it has any
     means: dict[str, str] = field(default_factory=dict)
     accel: str = ""
     verdict: str = NOT_RUN
@@ -58,7 +70,15 @@ class Conformance:
         if first is None:
             self.verdict = AGREES
         else:
-            self.verdict = OOPS if first.machine is not None and crashed(first.machine) else DIFFERS
+            self.verdict = OOPS if unforeseen(first) else DIFFERS
+
+
+def unforeseen(row: Row) -> bool:
+    """Whether the machine went down, or warned, where the two differ."""
+    model, machine = row.model, row.machine
+    if machine is None:
+        return False
+    return crashed(machine) or bool(machine.warned and not (model and model.warned))
 
 
 def crashed(line: Line) -> bool:
@@ -97,11 +117,15 @@ def verdict(model: Line | None, machine: Line | None, silent: int | None = None)
         return UNSEEN if line.said is None or (silent is not None and line.moment >= silent) else DIFFERS
     if model.said is None or machine.said is None:
         return UNSEEN
+    if bool(model.warned) != bool(machine.warned):
+        return DIFFERS
     if model.said == machine.said:
         return AGREES if model.said != "waits" or place(model, machine) else DIFFERS
     return AGREES if machine.said == "oops" and model.said.startswith("oops on ") else DIFFERS
 
 
 def place(model: Line, machine: Line) -> str:
-    """The innermost function of the specification that the machine's stack shows as well."""
-    return next((f for f in model.stack if f in machine.stack), "")
+    """The innermost function of the specification that the machine's stack shows as well; by the name
+    that it has there."""
+    there = {TWINS.get(f, f): f for f in reversed(machine.stack)}
+    return next((there[f] for f in model.stack if f in there), "")

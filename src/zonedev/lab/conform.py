@@ -10,14 +10,17 @@ from dataclasses import dataclass, field
 from zonedev.lab import accel, initramfs
 from zonedev.lab.compare import NOT_RUN, OOPS, TIMEOUT, Conformance, compare
 from zonedev.lab.counts import Inspector
+from zonedev.lab.errors import LabError
 from zonedev.lab.guests import BootFailed, Guest, GuestTimeout
 from zonedev.lab.kernels import LabKernel
 from zonedev.lab.means import Pin, pins_of
 from zonedev.lab.model import Model
+from zonedev.lab.plan import devices_of, has_copies, obstacle
 from zonedev.lab.qemu import Hardware
 from zonedev.lab.real import Real
 from zonedev.lab.story import Crash, Line
 from zonedev.lab.teller import Teller
+from zonedev.lab.things import Device
 from zonedev.lang.errors import ZonedevError
 from zonedev.lang.system import Specification
 from zonedev.scenarios.base import Scenario, full_scope
@@ -28,7 +31,10 @@ NVDIMM_PUD = 3 << 30
 
 @dataclass(frozen=True)
 class Run:
-    """One scenario in one order on one kernel, beside one design."""
+    """One scenario in one order on one kernel, beside one design.
+
+    `fs` is the file system of its files, "" where it has none.
+    """
 
     scenario: type[Scenario]
     order: tuple[str, ...]
@@ -36,6 +42,17 @@ class Run:
     design: type[Specification]
     design_name: str
     scope: Mapping[str, str | int] = field(default_factory=dict)
+    fs: str = ""
+
+    @property
+    def devices(self) -> list[Device]:
+        """What its set-up makes."""
+        return devices_of(self.scenario, full_scope(self.scenario, self.scope))
+
+    @property
+    def obstacle(self) -> str:
+        """Why it cannot be run, whatever is set up; "" where it can."""
+        return obstacle(self.devices, self.fs, self.kernel.release)
 
     def blank(self) -> Conformance:
         """What is known of it before it was run."""
@@ -48,6 +65,7 @@ class Run:
             self.design_name,
             " ".join(self.order),
             given,
+            fs=self.fs,
         )
 
 
@@ -56,6 +74,8 @@ def conform(run: Run, seconds: float = 60.0) -> Conformance:
     found = run.blank()
     begun = time.monotonic()
     try:
+        if run.obstacle:
+            raise LabError(run.obstacle)
         found.accel = accel.choose()
         archive = initramfs.build(run.kernel)
         with Guest(run.kernel, archive, accel=found.accel, hardware=hardware(run)) as guest:
@@ -86,20 +106,25 @@ def tell_both(run: Run, guest: Guest, found: Conformance, until: float) -> None:
     """The machine makes its devices, the model tells with theirs, the machine tells."""
     pins = pins_of(run.kernel.release)
     scope = full_scope(run.scenario, run.scope)
-    real = Real(guest, Inspector(guest), pins, until)
+    real = Real(guest, Inspector(guest), pins, until, fs=run.fs, reflink=has_copies(run.devices))
     machine = Teller(real, run.scenario, scope, run.design)
     machine.set_up()
     foretold = foretell(run, real.sizes, pins)
     machine.hear(foretold)
     told = machine.tell(run.order)
+    if real.chosen:  # which free block a file gets is up to the file system
+        foretold = foretell(run, real.sizes, pins, real.chosen)
     found.means = {n: p.name for n, p in pins.items() if any(n + "(" in line.text for line in told)}
     found.rows = compare(foretold, told)
     found.conclude()
 
 
-def foretell(run: Run, sizes: Mapping[str, int], pins: Mapping[str, Pin]) -> list[Line]:
-    """What the model says, with devices of the given sizes in bytes."""
-    model = Model(run.design, sizes, pins)
+def foretell(
+    run: Run, sizes: Mapping[str, int], pins: Mapping[str, Pin], chosen: Mapping[int, str] | None = None
+) -> list[Line]:
+    """What the model says, with devices of the given sizes in bytes; `chosen` are the blocks that the
+    machine's file system has taken."""
+    model = Model(run.design, sizes, pins, chosen)
     try:
         teller = Teller(model, run.scenario, full_scope(run.scenario, run.scope), run.design)
         teller.set_up()

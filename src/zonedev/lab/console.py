@@ -23,7 +23,7 @@ def plain(symbol: str) -> str:
 
 @dataclass(frozen=True)
 class Head:
-    """How a kind of report begins.  The pattern's groups say what, and may name `fn`, `at` and `src`.
+    """How a kind of report begins.  The pattern's groups say what, and may name `fn`, `at`, `src`, `pid`.
 
     `end`: what ends it: a mark of its own, its call trace, or the head itself.
     """
@@ -36,8 +36,8 @@ class Head:
 HEADS = tuple(
     Head(kind, re.compile(pattern), end)
     for kind, end, pattern in (
-        ("WARNING", "mark", rf"WARNING: CPU: \d+ PID: \d+ at (?P<src>\S+) (?P<fn>{SYMBOL})\+0x"),
-        ("WARNING", "mark", rf"WARNING: (?P<src>\S+:\d+) at (?P<fn>{SYMBOL})\+0x"),
+        ("WARNING", "mark", rf"WARNING: CPU: \d+ PID: (?P<pid>\d+) at (?P<src>\S+) (?P<fn>{SYMBOL})\+0x"),
+        ("WARNING", "mark", rf"WARNING: (?P<src>\S+:\d+) at (?P<fn>{SYMBOL})\+0x(?:.* CPU#.*/(?P<pid>\d+))?"),
         ("BUG", "mark", r"(?P<what>kernel BUG) at (?P<src>\S+:\d+)"),
         ("oops", "mark", r"BUG: (?P<what>unable to handle page fault) for address: (?P<at>[0-9a-f]+)"),
         ("oops", "mark", r"BUG: (?P<what>kernel NULL pointer dereference), address: (?P<at>[0-9a-f]+)"),
@@ -57,7 +57,8 @@ class Report:
     """Something that a kernel reported.
 
     `kind` is WARNING, BUG, oops, panic, hung (a task) or stall (RCU); `what` the kernel's own words;
-    `source` its file:line, where it says one; `function` where it happened; `address` what was touched.
+    `source` its file:line, where it says one; `function` where it happened; `address` what was touched;
+    `pid` the thread that a warning came from.
     `call_trace` has the functions of the stack, innermost first, without those that the kernel doubts.
     `complete` is false while the rest may still come.
     """
@@ -67,6 +68,7 @@ class Report:
     source: str | None = None
     function: str | None = None
     address: int | None = None
+    pid: int | None = None
     call_trace: list[str] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
     complete: bool = False
@@ -113,7 +115,7 @@ class _Reader:
 
     def begin(self, head: Head, match: re.Match[str], line: str) -> None:
         self.close()
-        said = {"what": None, "src": None, "fn": None, "at": None} | match.groupdict()
+        said = dict.fromkeys(("what", "src", "fn", "at", "pid")) | match.groupdict()
         words = [w for w in self.cut or [] if w]
         report = Report(
             kind=head.kind,
@@ -121,6 +123,7 @@ class _Reader:
             source=said["src"],
             function=plain(said["fn"]) if said["fn"] else None,
             address=int(said["at"], 16) if said["at"] else None,
+            pid=int(said["pid"]) if said["pid"] else None,
             lines=[*words, line],
             complete=head.end == "head",
         )

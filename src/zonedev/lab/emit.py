@@ -1,6 +1,6 @@
 """A run as one plain C program for a bug report: its tasks' calls, in their order, and nothing else.
 
-The functions that make the calls are those of the agent (guest/calls.h, guest/pins.h), so that what
+The functions that make the calls are those of the agent (guest/calls.h, files.h, pins.h), so that what
 was run and what is sent to a list are one text.
 """
 
@@ -15,6 +15,7 @@ from zonedev.lab import ccode
 #: a character, bytes, room for bytes, a task.
 CALLS = {
     "mmap": ("do_mmap", "tnn"),
+    "mmap_sync": ("do_mmap_sync", "tnn"),
     "munmap": ("do_munmap", "nn"),
     "touch": ("do_touch", "nc"),
     "read": ("do_read", "nr"),
@@ -35,6 +36,12 @@ CALLS = {
     "allocate": ("do_allocate", "tn"),
     "unlink": ("do_unlink", "t"),
     "fsync": ("do_fsync", "t"),
+    "sync": ("do_sync", ""),
+    "open": ("do_open", "t"),
+    "pwrite": ("do_pwrite", "tnnc"),
+    "clone": ("do_clone", "tt"),
+    "umount": ("do_umount", "t"),
+    "drop_caches": ("do_drop_caches", ""),
     "fiemap": ("do_fiemap", "tn"),
     "fork": ("start_process", "s"),
     "thread": ("start_thread", "s"),

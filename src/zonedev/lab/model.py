@@ -7,15 +7,16 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from zonedev.lab.means import Pin
-from zonedev.lab.story import Crash, Device, Line, Ongoing, PageOf, SetUpTask, Va
+from zonedev.lab.story import Crash, Line, Ongoing, SetUpTask
+from zonedev.lab.things import PAGE_SHIFT, PAGE_SIZE, Device, PageOf, Va, counts_text, refs_text
 from zonedev.lang.errors import RuleBroken
 from zonedev.lang.system import Specification
 from zonedev.machine import Job, Machine
 from zonedev.memory import BusError
 
 ALIGN = {"pte": "4KiB", "pmd": "2MiB", "pud": "1GiB"}
-#: What stores and DMA leave, to tell them apart.
-STORED, BY_DMA = b"\x01", b"\x02"
+#: What stores, DMA and pwrite() leave, to tell them apart.
+STORED, BY_DMA, WRITTEN = b"\x01", b"\x02", b"w"
 
 
 class Model:
@@ -27,40 +28,82 @@ class Model:
     """
 
     def __init__(
-        self, design: type[Specification], sizes: Mapping[str, int], pins: Mapping[str, Pin]
+        self,
+        design: type[Specification],
+        sizes: Mapping[str, int],
+        pins: Mapping[str, Pin],
+        chosen: Mapping[int, str] | None = None,
     ) -> None:
-        self.machine = Machine(design, rules={}, keep=0, at_rest=False)
+        self.machine = Machine(self._choosing(design), rules={}, keep=0, at_rest=False, goes_on=True)
+        self._chosen = chosen or {}
+        self._moment = 0
         self._sizes, self._pins = sizes, pins
         self._records: dict[Device, Any] = {}
         self._held: dict[tuple[str, PageOf], list[tuple[Pin, Any]]] = {}
         self._va: dict[Va, int] = {}
+        self._tasks: set[str] = set()
+        self._said: set[str] = set()  # the warnings, of which each comes once: WARN_ON_ONCE()
 
     def close(self) -> None:
         self.machine.close()
+
+    def _choosing(self, design: Any) -> type[Specification]:
+        """The design with the allocator of the machine's file system, which puts new blocks where it
+        likes: where it was seen to, or else where nobody has had one."""
+        model = self
+
+        class Choosing(design):  # type: ignore[misc]
+            def device_blocks(self, pmem: Any) -> list[Any]:
+                blocks = list(super().device_blocks(pmem))[::-1]  # that which nobody had is the last
+                return sorted(blocks, key=lambda block: not model._prefers(block))
+
+        return Choosing
+
+    def _prefers(self, block: Any) -> bool:
+        """Whether a block is the one that the machine has taken in this call."""
+        name = self._chosen.get(self._moment)
+        page = next((p for d in self._records for p in d.pages if p.name == name), None)
+        return page is not None and page.frame is not None and block.frame is page.frame.frame
 
     # --- set-up -------------------------------------------------------------------------------
 
     def create(self, device: Device) -> None:
         size = self._sizes[device.name]
         if device.on is not None:
-            self._records[device] = self.machine.dax_file(self._records[device.on], size)
+            self._records[device] = self._file(device, size)
         else:
             make = getattr(self.machine, device.kind)
             self._records[device] = make(size, ALIGN[device.shape.get("size", "pte")])
+
+    def _file(self, device: Device, size: int) -> Any:
+        """A file of as many pages and blocks as the machine's has."""
+        shape: dict[str, Any] = {"pages": size >> PAGE_SHIFT}
+        if device.shared is not None:
+            shape = {"shares": self._records[device.shared]}
+        elif device.blocks is not None:
+            shape["blocks"] = device.blocks >> PAGE_SHIFT
+        assert device.on is not None
+        return self.machine.__getattr__("dax_file")(self._records[device.on], **shape)
 
     # --- calls --------------------------------------------------------------------------------
 
     def begin(self, call: Ongoing, name: str, args: Sequence[Any], hint: Line | None) -> None:
         own = getattr(self, f"_do_{name}", None)
+        self._moment = call.moment
         if name in self._pins:
             self._take(call, name, args[0])
         elif own is not None:
             own(call, *args)
         else:
-            self._run(call, name, [self._plain(a) for a in args], lambda found: call.end("done", found))
+            self._run(call, name, [self._plain(a) for a in args], lambda found: self._end(call, found))
+
+    def _end(self, call: Ongoing, found: Any) -> None:
+        """The end of a call; False stands for an errno."""
+        call.end("fails" if found is False else "done", found)
 
     def _run(self, call: Ongoing, name: str, args: Sequence[Any], ended: Callable[[Any], None]) -> None:
         """Make a call of the specification; `ended` is given its result, now or later."""
+        self._tasks.add(call.task)
         try:
             found = getattr(self.machine.task(call.task), name)(*args)
         except BusError:
@@ -89,7 +132,7 @@ class Model:
         if isinstance(value, Device):
             return self._records[value]
         if isinstance(value, Va):
-            return self._va[value]
+            return self._address(value)
         if isinstance(value, PageOf):
             return self._record(value)
         if isinstance(value, SetUpTask):
@@ -103,39 +146,52 @@ class Model:
             self._va[va] = address
             call.end("done")
 
-        self._run(call, "mmap", [self._records[va.device]], mapped)
+        self._run(call, "mmap", [self._records[va.device], *([True] if va.sync else [])], mapped)
 
     def _do_reserve(self, call: Ongoing, va: Va) -> None:
         def reserved(page_number: int) -> None:
-            self._va[va] = page_number << 12
+            self._va[va] = page_number << PAGE_SHIFT
             call.end("done")
 
         self._run(call, "reserve", [self._records[va.device]], reserved)
 
     def _do_mmap_fixed(self, call: Ongoing, va: Va) -> None:
-        self._run(
-            call, "mmap_fixed", [self._va[va]], lambda done: call.end("done" if done else "fails", done)
-        )
+        self._run(call, "mmap_fixed", [self._va[va]], lambda done: self._end(call, done))
 
     def _do_touch(self, call: Ongoing, va: Va, write: bool = True) -> None:
-        page = va.device.pages[0]
+        address = self._address(va)
         if write:
-            self._run(call, "write", [self._va[va], STORED], lambda _: call.end("done", page))
+            self._run(call, "write", [address, STORED], lambda _: call.end("done", self._there(va)))
         else:
-            self._run(call, "read", [self._va[va], 1], lambda byte: call.end(f"reads {byte.hex()}", page))
+            self._run(call, "read", [address, 1], lambda b: call.end(f"reads {b.hex()}", self._there(va)))
+
+    def _address(self, va: Va) -> int:
+        return self._va[va.start] + va.offset
+
+    def _there(self, va: Va, record: Any = None) -> PageOf:
+        """The page of the story at an address; of a hole that was read that which comes there."""
+        _ = self._record(va.page)
+        file = self._records[va.device]
+        if record is None and va.device.on is not None:
+            index = va.offset >> PAGE_SHIFT
+            first = index - index % file.per_folio
+            head = file._values["extents"].peek(first)
+            record = None if head is None else file.dax.pages[head.number + index - first]
+        return va.page if record is None else va.page_at(record, self._records)
 
     def _take(self, call: Ongoing, function: str, va: Va) -> None:
         """Pin a page, or get it, by the same means as the machine."""
-        pin, page = self._pins[function], va.device.pages[0]
+        pin = self._pins[function]
 
         def taken(record: Any) -> None:
             if record is None:
                 call.end("fails")
                 return
+            page = self._there(va, record)
             self._held.setdefault((call.task, page), []).append((pin, record))
             call.end(page.name, page)
 
-        self._run(call, pin.function, [self._va[va], pin.flags], taken)
+        self._run(call, pin.function, [self._address(va), pin.flags], taken)
 
     def _do_unpin_user_page(self, call: Ongoing, page: PageOf | None) -> None:
         if page is None:
@@ -177,15 +233,48 @@ class Model:
             else:
                 call.end("fails")
 
-        self._run(call, "get_user_pages_fast", [self._va[va]], taken)
+        self._run(call, "get_user_pages_fast", [self._address(va)], taken)
+
+    # --- files --------------------------------------------------------------------------------
+
+    def _do_ftruncate(self, call: Ongoing, file: Device, pages: int) -> None:
+        size = file.offset(pages) >> PAGE_SHIFT
+        self._run(call, "ftruncate", [self._records[file], size], lambda found: self._end(call, found))
+
+    def _do_punch_hole(self, call: Ongoing, file: Device, index: int, nr: int) -> None:
+        first, end = (file.offset(i) >> PAGE_SHIFT for i in (index, index + nr))
+        args = [self._records[file], first, end - first]
+        self._run(call, "punch_hole", args, lambda found: self._end(call, found))
+
+    def _do_pwrite(self, call: Ongoing, file: Device, index: int) -> None:
+        """The bytes are the model's own, which the specification's pwrite() knows nothing of."""
+        record, at = self._records[file], file.offset(index) >> PAGE_SHIFT
+
+        def written(found: Any) -> None:
+            va = Va(file, index=index)
+            if found is not False:
+                self.machine.memory.put(self._there(va).frame.frame, 0, WRITTEN * PAGE_SIZE)
+            self._end(call, found)
+
+        self._run(call, "pwrite", [record, at], written)
+
+    def _do_drop_caches(self, call: Ongoing, *_: Device) -> None:
+        args = [r for d, r in self._records.items() if d.kind == "pmem_device"]
+        self._run(call, "drop_caches", args, lambda found: self._end(call, found))
 
     # --- looking ------------------------------------------------------------------------------
 
     def _record(self, page: PageOf) -> Any:
-        return self._records[page.device].pages[page.index]
+        """What a page is; None as long as a file has no block there."""
+        if page.frame is None:
+            pages, index = self._records[page.device].pages, page.device.offset(page.index) >> PAGE_SHIFT
+            page.frame = pages[index] if index < len(pages) else None
+        return page.frame
 
     def look(self, page: PageOf, hint: Line | None) -> str | None:
         record = self._record(page)
+        if record is None:
+            return None
         if not record._values["live"]:
             return "removed"
         head = record._values["head"]
@@ -208,25 +297,20 @@ class Model:
         percpu = ref._values["percpu_count"]._values["value"]
         return refs_text(count - k.percpu_count_bias() + percpu + untouched)
 
+    def warned(self, task: str) -> str:
+        known = self.machine.warnings
+        mine = [w for w in known if task in ("", w.task) or w.task not in self._tasks]
+        known[:] = [w for w in known if w not in mine]
+        fresh = [text for text in dict.fromkeys(w.text for w in mine) if text not in self._said]
+        self._said.update(fresh)
+        return "; ".join(fresh)
+
     def _crash(self, broken: RuleBroken) -> Crash:
         """What the kernel does where the specified code trips."""
         if broken.rule == "kernel-asserts":
-            return Crash("WARNING", broken.text)
+            return Crash("oops", broken.text)  # a BUG_ON(), or a NULL pointer
         found = re.search(r"\b(page\d+)\.", broken.text)
-        for device, record in self._records.items():
-            for page in device.pages if found else ():
-                if repr(record.pages[page.index]) == found[1]:  # type: ignore[index]
-                    return Crash(f"oops on {page.name}", broken.text)
+        for page in (page for device in self._records for page in device.pages):
+            if found and repr(self._record(page)) == found[1]:
+                return Crash(f"oops on {page.name}", broken.text)
         return Crash(None, f"{broken.rule}: {broken.text}")  # memory that is still there, if stale
-
-
-def counts_text(refcount: int, mapcount: int, pincount: int) -> str:
-    """The counts of a page's folio; those that are 0 are left out, but for the first."""
-    said = f"_refcount {refcount}"
-    said += f", _mapcount {mapcount}" if mapcount else ""
-    return said + (f", _pincount {pincount}" if pincount else "")
-
-
-def refs_text(refs: int) -> str:
-    """The references of a pagemap."""
-    return f"ref {refs}"

@@ -8,21 +8,29 @@ from typing import Any
 
 from zonedev.lab.compare import crashed
 from zonedev.lab.conform import Run, foretell
-from zonedev.lab.emit import DEVICE, NAME, Step, program
+from zonedev.lab.emit import DEVICE, NAME, Expr, Step, program
 from zonedev.lab.means import pins_of
 from zonedev.lab.places import ALIGN, FILE, Place
+from zonedev.lab.plan import has_copies
 from zonedev.lab.real import Real
-from zonedev.lab.story import FAILURES, Crash, Device, Line, Ongoing, PageOf
+from zonedev.lab.story import FAILURES, Crash, Line, Ongoing
 from zonedev.lab.teller import Teller
+from zonedev.lab.things import LEVELS, Device, PageOf, Va
 from zonedev.lang.errors import ZonedevError
 from zonedev.scenarios.base import full_scope
 
 #: Bytes of the device's pagemap, as the model takes it; no line of the program depends on them.
 SIZE = 3 << 30
-#: Bytes that a task maps, by the level at which the device maps.
-LENGTHS = {"pte": 4096, "pmd": 2 << 20, "pud": 1 << 30}
+#: Where the program's comment has the file system mounted, and what the driver calls its device.
+MOUNT, BOUND = "/mnt", "pfn0.0"
+MKFS = {
+    "ext4": "mkfs.ext4 -b 4096 -E stride=512,stripe_width=512",
+    "xfs": "mkfs.xfs -f -d su=2m,sw=1 -m rmapbt=0",
+}
 #: What the variables are called that take a request's result.
-RESULTS = {"mmap": "va", "vmsplice": "pin", "uring_pin": "pin", "xdp_pin": "pin", "dio_submit": "pin"}
+RESULTS = {"mmap": "va", "mmap_sync": "va", "open": "fd"} | dict.fromkeys(
+    ("vmsplice", "uring_pin", "xdp_pin", "dio_submit"), "pin"
+)
 
 
 class Request:
@@ -63,18 +71,52 @@ class Notebook:
 class Script(Real):
     """Tells a story to a notebook; what waits, fails or is the end, the model's story says."""
 
-    def __init__(self, notebook: Notebook, pins: Any) -> None:
-        super().__init__(notebook, None, pins)  # type: ignore[arg-type]  # no guest is asked
+    def __init__(self, notebook: Notebook, pins: Any, **options: Any) -> None:
+        super().__init__(notebook, None, pins, **options)  # no guest is asked
         self.notebook = notebook
         self.setup: list[str] = []
 
     def create(self, device: Device) -> None:
-        level = (device.on or device).shape.get("size", "pte")
-        length, size = (LENGTHS[level], SIZE) if device.on is None else (FILE[level], FILE[level])
-        self._places[device] = Place(DEVICE, NAME, length, size, 0)
-        if sum(d.on is None for d in self._places) > 1:
+        if device.on is None and any(d.on is None for d in self._places):
             raise ZonedevError("--emit-c writes a program for one device, and the scenario has more")
-        self.setup += commands(device, level)
+        level = device.level
+        if device.kind == "pmem_device":
+            made = Place(MOUNT, BOUND, 0, SIZE, 0)
+        elif device.on is None:
+            made = Place(DEVICE, NAME, LEVELS[level], SIZE, 0)
+        else:
+            size = device.length or FILE[level]
+            first = not any(d.on for d in self._places)
+            made = Place(DEVICE if first else f"{MOUNT}/{device.name}", NAME, size, size, 0)
+        self._places[device] = made
+        self.setup += self._commands(device, made.size)
+
+    def _commands(self, device: Device, size: int) -> list[str]:
+        """How to make a device, for a reader to do by hand."""
+        if device.kind == "device_dax":
+            return [f"ndctl create-namespace -m devdax -M mem -e namespace0.0 -a {ALIGN[device.level]} -f"]
+        if device.kind == "pmem_device":
+            return [
+                "ndctl create-namespace -m fsdax -M mem -e namespace0.0 -f",
+                f"{MKFS[self.fs]}{',reflink=1' if self.reflink else ''} /dev/pmem0",
+                f"mount -o dax=always /dev/pmem0 {MOUNT}",
+            ]
+        path = f"{MOUNT}/{device.name}"
+        if device.shared is not None:
+            return [f"cp --reflink=always {MOUNT}/{device.shared.name} {path}; sync"]
+        blocks = size if device.blocks is None else device.blocks
+        made = [f"dd if=/dev/zero of={path} bs={blocks} count=1"] if blocks else []
+        return ["; ".join([*made, *([f"truncate -s {size} {path}"] if blocks < size else []), "sync"])]
+
+    def _moves(self, file: Device) -> None:
+        """Nobody looks at pages."""
+
+    def _at(self, va: Va) -> str:
+        start = self._address[va.start]
+        return f"{start} + {va.offset}" if va.offset else start
+
+    def _by_handle(self, handle: str) -> str:
+        return Expr(f"fd_path({handle})")
 
     def begin(self, call: Ongoing, name: str, args: Sequence[Any], hint: Line | None) -> None:
         self._make(call, name, args)
@@ -106,30 +148,17 @@ class Script(Real):
         return None
 
 
-def commands(device: Device, level: str) -> list[str]:
-    """How to make a device, for a reader to do by hand."""
-    if device.kind == "device_dax":
-        return [f"ndctl create-namespace -m devdax -M mem -e namespace0.0 -a {ALIGN[level]} -f"]
-    if device.kind == "pmem_device":
-        return [
-            "ndctl create-namespace -m fsdax -M mem -e namespace0.0 -f",
-            "mkfs.ext4 -b 4096 -E stride=512,stripe_width=512 /dev/pmem0",
-            "mount -o dax=always /dev/pmem0 /mnt",
-        ]
-    return [f"dd if=/dev/zero of=/mnt/file bs={FILE[level]} count=1; sync"]
-
-
 def program_of(run: Run) -> str:
     """The C program of a run; ZonedevError where it cannot be one."""
     pins = pins_of(run.kernel.release)
-    script = Script(Notebook(), pins)
+    script = Script(Notebook(), pins, fs=run.fs or "ext4", reflink=has_copies(run.devices))
     teller = Teller(script, run.scenario, full_scope(run.scenario, run.scope), run.design)
     teller.set_up()
     foretold = foretell(run, script.sizes, pins)
     teller.hear(foretold)
     teller.tell(run.order)
     about = [f"On Linux {run.kernel.version}, by the rules of {run.design_name}:", "", *said(foretold)]
-    path = "/mnt/file" if any(d.on for d in teller.devices) else "/dev/dax0.0"
+    path = f"{MOUNT}/file0" if any(d.on for d in teller.devices) else "/dev/dax0.0"
     return program(run.scenario.title(), about, script.setup, script.notebook.steps, path)
 
 

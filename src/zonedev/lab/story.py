@@ -8,10 +8,11 @@ text decides what both sides do, and the two stories can be laid side by side.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from zonedev.lab.things import Device, Flag, PageOf
 from zonedev.lang.errors import ZonedevError
 
 if TYPE_CHECKING:
@@ -22,67 +23,13 @@ if TYPE_CHECKING:
 FAILURES = ("fails", "SIGBUS", "SIGSEGV")
 
 
-@dataclass(eq=False)
-class Device:
-    """A device-dax device, a pmem device or a file: something with pages."""
-
-    name: str
-    kind: str
-    shape: Mapping[str, Any]
-    on: Device | None = None  # the pmem device that a file lies on
-    pages: Pages = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.pages = Pages(self)
-
-
-@dataclass(eq=False)
-class PageOf:
-    """A page of a device, by its number."""
-
-    device: Device
-    index: int
-
-    @property
-    def name(self) -> str:
-        return f"page{self.index}"
-
-
-class Pages:
-    """The pages of a device that the story has named."""
-
-    def __init__(self, device: Device) -> None:
-        self._device = device
-        self._named: dict[int, PageOf] = {}
-
-    def __getitem__(self, index: int) -> PageOf:
-        return self._named.setdefault(index, PageOf(self._device, index))
-
-    def __iter__(self) -> Iterator[PageOf]:
-        return iter([self._named[i] for i in sorted(self._named)])
-
-
-@dataclass(eq=False)
-class Va:
-    """Where a task has mapped a device, or will."""
-
-    device: Device
-    name: str = "va"
-
-
-class Flag:
-    """Something that one task does and another waits for, outside the kernel."""
-
-    def __init__(self) -> None:
-        self.up = False
-
-
 @dataclass(frozen=True)
 class Line:
     """What happened, in the grammar that both sides share.
 
     `moment` counts the calls.  `said` is the outcome; None where it cannot be seen here.
-    `note` is not compared.
+    `warned` is where the kernel has warned meanwhile, and gone on: whether it has is compared,
+    where is not.  Nor is `note`.
     """
 
     moment: int
@@ -92,6 +39,7 @@ class Line:
     said: str | None
     note: str = ""
     stack: tuple[str, ...] = ()  # of a call that waits, innermost first
+    warned: str = ""
 
     @property
     def key(self) -> tuple[int, str, str, str]:
@@ -109,6 +57,7 @@ class Ongoing:
 
     task: str
     text: str
+    moment: int = 0
     done: bool = False
     said: str | None = None
     value: Any = None
@@ -149,6 +98,10 @@ class Side(Protocol):
 
     def look_pagemap(self, device: Device, hint: Line | None) -> str | None:
         """The references of a device's pagemap, in words; None where they cannot be seen."""
+
+    def warned(self, task: str) -> str:
+        """Where the kernel has warned in a task's calls, and outside of all tasks, since it was
+        asked last: "" for nowhere.  "" as `task` is all tasks."""
 
 
 class SetUp:
@@ -202,7 +155,7 @@ class SetUpTask:
     def __getattr__(self, name: str) -> Callable[..., Any]:
         if name.startswith("_"):
             raise AttributeError(name)
-        return lambda *args: self._teller.at_setup(self.name, name, args)
+        return lambda *args, **named: self._teller.at_setup(self.name, name, args, named)
 
 
 class _Abandoned(BaseException):

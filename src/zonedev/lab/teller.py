@@ -8,20 +8,8 @@ from functools import partial
 from typing import Any
 
 from zonedev.kernel import gup
-from zonedev.lab.story import (
-    FAILURES,
-    Crash,
-    Device,
-    Flag,
-    Line,
-    Ongoing,
-    PageOf,
-    Program,
-    SetUp,
-    SetUpTask,
-    Side,
-    Va,
-)
+from zonedev.lab.story import FAILURES, Crash, Line, Ongoing, Program, SetUp, SetUpTask, Side
+from zonedev.lab.things import Device, Flag, PageOf, Va
 from zonedev.lang.errors import ZonedevError
 from zonedev.lang.system import Specification
 from zonedev.scenarios.base import Scenario
@@ -62,9 +50,9 @@ class Teller:
         function(self.m)
         for thing in vars(self.m).values():
             if isinstance(thing, Va):
-                thing.name = self.m.name_of(thing) or thing.name
+                thing.called = self.m.name_of(thing) or thing.called
         for device in self.devices:
-            if device.kind != "pmem_device":
+            if device.kind != "pmem_device" and device.blocks != 0 and device.shared is None:
                 _ = device.pages[0]  # which is always looked at
 
     def create(self, kind: str, on: Sequence[Any], shape: Mapping[str, Any]) -> Device:
@@ -72,19 +60,20 @@ class Teller:
         if kind not in DEVICE_NAMES:
             raise ZonedevError(f"{self.scenario.name()}: set-up: {kind}() is of the model alone")
         name = DEVICE_NAMES[kind]
-        number = sum(d.kind == kind for d in self.devices)
-        device = Device(f"{name}{number}", kind, shape, *on)
+        name += str(sum(d.kind == kind for d in self.devices))
+        others = any(d.kind != "pmem_device" for d in self.devices)
+        device = Device(name, kind, shape, on[0] if on else None, f"{name}." if others else "")
         self.devices.append(device)
         self.side.create(device)
         return device
 
-    def at_setup(self, task: str, name: str, args: Sequence[Any]) -> Any:
-        """A call of a task's at set-up, which must not wait."""
+    def at_setup(self, task: str, name: str, args: Sequence[Any], named: Mapping[str, Any]) -> Any:
+        """A call of a task's at set-up, which must not wait; `named` belongs to an address."""
         given: list[Any] = list(args)
         if name == "may_fork":
             self._to_be_born.add(args[0])
         if name in ("mmap", "reserve"):
-            given = [Va(args[0])]
+            given = [Va(args[0], **named)]
         call = Ongoing(task, name)
         self.side.begin(call, name, given, None)
         if not call.done:
@@ -114,6 +103,8 @@ class Teller:
             for program in self._waiting():
                 assert program.ongoing is not None
                 self._say("end", program.task, program.ongoing.text, "waits for good")
+            if where := self.side.warned(""):
+                self._say("end", "", "the kernel", "WARNING", note=where)  # when nobody called it
         except Crash:
             pass
         finally:
@@ -140,15 +131,14 @@ class Teller:
         assert program.call is not None
         name, args = program.call
         self._moment += 1
-        call = program.ongoing = Ongoing(program.task, self._text(name, args))
+        call = program.ongoing = Ongoing(program.task, self._text(name, args), self._moment)
         hint = self._hint("call", call.task, call.text)
         try:
             self.side.begin(call, name, args, hint)
         except Crash as crash:
-            self._say("call", call.task, call.text, crash.said, note=crash.note)
+            self._say_call("call", call, crash.said, crash.note)
             raise
-        said = call.said if call.done else "waits"
-        self._say("call", call.task, call.text, said, note=call.note, stack=call.stack)
+        self._say_call("call", call, call.said if call.done else "waits", call.note, call.stack)
         if call.done:
             self._finish(program, name, args)
         self._follow(program)
@@ -172,10 +162,10 @@ class Teller:
             try:
                 self.side.follow(call, hint)
             except Crash as crash:
-                self._say("return", call.task, call.text, crash.said, note=crash.note)
+                self._say_call("return", call, crash.said, crash.note)
                 raise
             if call.done:
-                self._say("return", call.task, call.text, call.said, note=call.note)
+                self._say_call("return", call, call.said, call.note)
                 assert program.call is not None
                 self._finish(program, *program.call)
 
@@ -223,6 +213,13 @@ class Teller:
 
     def _pagemaps(self) -> Iterator[Device]:
         return (d for d in self.devices if d.kind != "dax_file")
+
+    def _say_call(
+        self, kind: str, call: Ongoing, said: str | None, note: str, stack: tuple[str, ...] = ()
+    ) -> None:
+        """Note what came of a call, and whether the kernel has warned in it."""
+        warned = self.side.warned(call.task)
+        self._say(kind, call.task, call.text, said, note=note, stack=stack, warned=warned)
 
     def _say(self, kind: str, task: str, text: str, said: str | None, **more: Any) -> None:
         self.lines.append(Line(self._moment, kind, task, text, said, **more))

@@ -33,7 +33,8 @@ def head(found: Conformance) -> Iterator[str]:
     scope = ", ".join(f"{n}={v}" for n, v in found.scope.items())
     name = f"{found.scenario}{f' ({scope})' if scope else ''}"
     kernel = f"{found.kernel} ({found.version})" if found.kernel != found.version else found.version
-    yield from wrapped(f"{name}, Linux {kernel} beside {found.design}: {what}")
+    on = f" on {found.fs}" if found.fs else ""
+    yield from wrapped(f"{name}, Linux {kernel}{on} beside {found.design}: {what}")
     about = [f"order {found.order}"] if found.order else []
     about += [f"{function}() by {means}" for function, means in found.means.items()]
     if about:
@@ -67,19 +68,19 @@ def lines_of(row: Row) -> Iterator[str]:
     if row.verdict == AGREES:
         assert model is not None and machine is not None
         yield from entry(row.verdict, model, said_by(model, place(model, machine)))
-        if machine.note:
-            yield from wrapped(f"{'':{COLUMN + 3}}[{machine.note}]", " " * (COLUMN + 4))
+        if note := note_of(machine):
+            yield from wrapped(f"{'':{COLUMN + 3}}[{note}]", " " * (COLUMN + 4))
         return
     if row.verdict == UNSEEN:
         line = model if model and model.said is not None else machine or model
         assert line is not None
-        why = machine.note if machine else ""
+        why = note_of(machine) if machine else ""
         yield from entry(row.verdict, line, line.said or "", f" [{why}]" if why else "")
         return
     yield from entry(row.verdict, row.line, "")
     for side, line in (("model", model), ("machine", machine)):
         said = (said_by(line) or "cannot tell") if line else "nothing"
-        note = f" [{line.note}]" if line and line.note else ""
+        note = f" [{note_of(line)}]" if line and note_of(line) else ""
         yield from wrapped(f"{'':{COLUMN + 3}}{side + ':':<9}{said}{note}", " " * (COLUMN + 12))
 
 
@@ -94,10 +95,16 @@ def entry(verdict: str, line: Line, said: str, why: str = "") -> Iterator[str]:
 
 def said_by(line: Line, where: str = "") -> str:
     """The outcome in words; "" where there is none."""
-    if line.said == "waits":
+    said = line.said or ""
+    if said == "waits":
         where = where or (line.stack[0] if line.stack else "")
-        return f"waits in {where}" if where else "waits"
-    return line.said or ""
+        said = f"waits in {where}" if where else "waits"
+    return f"{said}, WARNING" if said and line.warned else said
+
+
+def note_of(line: Line) -> str:
+    """What is not compared of a line."""
+    return "; ".join(filter(None, (line.warned, line.note)))
 
 
 def wrapped(text: str, indent: str = "    ") -> Iterator[str]:
@@ -116,7 +123,8 @@ def ktap(found: Sequence[Conformance]) -> str:
     """One result a run, its text as diagnostics; what could not be run is skipped."""
     lines = ["KTAP version 1", f"1..{len(found)}"]
     for number, one in enumerate(found, 1):
-        name = f"{one.scenario}.{one.kernel}{'.' + one.order.replace(' ', '-') if one.order else ''}"
+        parts = (one.scenario, one.kernel, one.fs, one.order.replace(" ", "-"))
+        name = ".".join(filter(None, parts))
         lines += [f"# {line}" for line in render(one).splitlines()]
         if one.verdict == NOT_RUN:
             lines.append(f"ok {number} {name} # SKIP {one.why}")
@@ -135,6 +143,7 @@ def conformance_object(found: Conformance) -> dict[str, Any]:
         "kernel": found.kernel,
         "version": found.version,
         "design": found.design,
+        "fs": found.fs,
         "means": found.means,
         "accel": found.accel,
         "verdict": found.verdict,
@@ -162,4 +171,4 @@ def side_object(line: Line | None) -> dict[str, Any] | None:
     """What a side said; null where it has no such line."""
     if line is None:
         return None
-    return {"said": line.said, "note": line.note, "stack": list(line.stack)}
+    return {"said": line.said, "warned": line.warned, "note": line.note, "stack": list(line.stack)}

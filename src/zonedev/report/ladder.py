@@ -33,11 +33,14 @@ def around(path: Path) -> tuple[str, str]:
 
 
 def tables(found: Sequence[Conformance], today: datetime.date) -> str:
-    """All tables, as Markdown."""
+    """All tables, as Markdown: devices first, then files, which have a file system."""
     kernels = list(dict.fromkeys((c.kernel, c.version, c.design) for c in found))
     accels = ", ".join(sorted({c.accel.upper() for c in found if c.accel})) or "not run"
-    parts = [f"Run on {today.isoformat()} under QEMU ({accels}).", "", *kernel_table(kernels), ""]
-    parts += verdict_table(found, [name for name, _, _ in kernels])
+    parts = [f"Run on {today.isoformat()} under QEMU ({accels}).", "", *kernel_table(kernels)]
+    names = [name for name, _, _ in kernels]
+    for runs in ([c for c in found if not c.fs], [c for c in found if c.fs]):
+        if runs:
+            parts += ["", *verdict_table(runs, names)]
     for scenario in dict.fromkeys(c.scenario for c in found if any(observes(r) for r in c.rows)):
         parts += ["", f"### {scenario}", ""]
         parts += ladder([c for c in found if c.scenario == scenario])
@@ -51,12 +54,18 @@ def kernel_table(kernels: Sequence[tuple[str, str, str]]) -> Iterator[str]:
 
 
 def verdict_table(found: Sequence[Conformance], kernels: Sequence[str]) -> Iterator[str]:
-    """A line for each scenario and order."""
-    yield from table_head("scenario", "order", *kernels)
+    """A line for each scenario and order; of files for each file system too, unless all say the same."""
+    systems = any(c.fs for c in found)
+    yield from table_head("scenario", "order", *(["on"] if systems else []), *kernels)
     for scenario, order in dict.fromkeys((c.scenario, c.order) for c in found):
-        mine = {c.kernel: c for c in found if (c.scenario, c.order) == (scenario, order)}
-        cells = [cell(mine[k]) if k in mine else "-" for k in kernels]
-        yield f"| {scenario} | {order or 'as the tasks wait for each other'} | {' | '.join(cells)} |"
+        lines: dict[str, list[str]] = {}  # the file systems, by what is said of them
+        for fs in dict.fromkeys(c.fs for c in found if (c.scenario, c.order) == (scenario, order)):
+            mine = {c.kernel: c for c in found if (c.scenario, c.order, c.fs) == (scenario, order, fs)}
+            cells = " | ".join(cell(mine[k]) if k in mine else "-" for k in kernels)
+            lines.setdefault(cells, []).append(fs)
+        for cells, on in lines.items():
+            where = f"{', '.join(on)} | " if systems else ""
+            yield f"| {scenario} | {order or 'as the tasks wait for each other'} | {where}{cells} |"
 
 
 def cell(found: Conformance) -> str:
@@ -68,6 +77,8 @@ def cell(found: Conformance) -> str:
         if crashed(line):
             assert line.said is not None
             return f"agrees: {line.said.split()[0]}"
+    if any(line.warned for line in ends):
+        return "agrees: warning"
     return "agrees: waits" if any(line.said == "waits" for line in ends) else "agrees"
 
 
@@ -76,12 +87,17 @@ def observes(row: Row) -> bool:
 
 
 def ladder(found: Sequence[Conformance]) -> Iterator[str]:
-    """The counts at each marked point, by kernel."""
+    """The counts at each marked point, by kernel; where file systems differ, by these too."""
     points = list(dict.fromkeys(r.line.task for c in found for r in c.rows if observes(r)))
-    yield from table_head("point", *(f"{c.kernel}" for c in found))
-    for point in points:
-        cells = [next((count(r) for r in c.rows if observes(r) and r.line.task == point), "-") for c in found]
-        yield f"| {point} | {' | '.join(cells)} |"
+    columns: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    for c in found:
+        cells = (next((count(r) for r in c.rows if observes(r) and r.line.task == p), "-") for p in points)
+        columns.setdefault((c.kernel, tuple(cells)), []).append(c.fs)
+    kernels = [kernel for kernel, _ in columns]
+    heads = [k if kernels.count(k) == 1 else f"{k} on {', '.join(fs)}" for (k, _), fs in columns.items()]
+    yield from table_head("point", *heads)
+    for number, point in enumerate(points):
+        yield f"| {point} | {' | '.join(cells[number] for _, cells in columns)} |"
 
 
 def count(row: Row) -> str:

@@ -29,7 +29,7 @@ FILE_PMD = Scope("pmd", meaning=FILE_SIZE.meaning, choices=FILE_SIZE.choices)
 FILE_PAGES = Scope(1, 1, 3, "pages of the file")
 #: The rules of stories about pins and blocks.  That v4.17 to v6.14 warn where a page in use is
 #: taken from its file, and go on, is a scenario of its own.
-BLOCK_RULES = (
+BLOCK_RULES: tuple[str, ...] = (
     "block-reuse",
     "data-integrity",
     "page-lifetime",
@@ -40,7 +40,7 @@ BLOCK_RULES = (
     "truncate-terminates",
 )
 #: The same of unbind.
-UNBIND_RULES = (
+UNBIND_RULES: tuple[str, ...] = (
     "page-lifetime",
     "block-reuse",
     "data-integrity",

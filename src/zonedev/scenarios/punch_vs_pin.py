@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from zonedev.scenarios.base import Scenario, holds, violated
 from zonedev.scenarios.parts import (
@@ -87,9 +87,9 @@ class PunchVsGupFast(Scenario):
 
     source = "mm/gup.c: grab, then look again; fs/dax.c: unmap, then count"
     scope = {"tlb": TLB}
-    rules = ("block-reuse", "data-integrity", "page-lifetime", "refcount-exact", "mapping-exact")
+    rules: ClassVar[tuple[str, ...] | None] = ("block-reuse", "data-integrity", "page-lifetime", "refcount-exact", "mapping-exact")
     progress = alone = "truncate-terminates"
-    orders = ("A B A",)
+    orders: ClassVar[tuple[str, ...]] = ("A B A",)
     expected = {
         "linux-4.5": violated("block-reuse", "hole punch looks at no count"),
         "linux-4.12": violated("block-reuse", "as linux-4.5"),

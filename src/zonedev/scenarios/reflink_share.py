@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from zonedev.lang.primitives import lock, unlock
 from zonedev.scenarios.base import Scenario, holds, violated
@@ -15,7 +15,7 @@ class ReflinkShare(Scenario):
     source = "Shiyang Ruan, fsdax: introduce page->share for fsdax in reflink mode, 2022"
     scope = {"size": FILE_SIZE}
     progress = alone = "truncate-terminates"
-    orders = ("A B A B",)
+    orders: ClassVar[tuple[str, ...]] = ("A B A B",)
     expected = {
         "linux-6.1": violated("kernel-asserts", "the second file finds the first one's mapping"),
         "linux-6.12": violated("mapping-exact", "the count of sharers is nobody's lock's"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from zonedev.scenarios.base import Scenario, holds, violated
 from zonedev.scenarios.parts import BLOCK_RULES, FILE_PAGES, FILE_SIZE, two_files
@@ -48,9 +48,9 @@ class TruncateVsPinUnmapped(Scenario):
 
     source = "Dan Williams, fsdax: Include unmapped inodes for page-idle detection, 2022-10-14"
     scope = {"pages": FILE_PAGES, "size": FILE_SIZE}
-    rules = BLOCK_RULES
+    rules: ClassVar[tuple[str, ...] | None] = BLOCK_RULES
     progress = alone = "truncate-terminates"
-    orders = ("A A B A",)
+    orders: ClassVar[tuple[str, ...]] = ("A A B A",)
     expected = {
         "linux-4.5": violated("block-reuse", "truncate looks at no count"),
         "linux-4.12": violated("block-reuse", "as linux-4.5"),

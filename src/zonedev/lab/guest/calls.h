@@ -1,6 +1,6 @@
 /*
- * What a task can do to memory and files: one function per call, each of which stands alone and
- * can be pasted into a bug report.  They give a value, or minus an errno, or -(SIGNALLED + signal)
+ * What a task can do to memory: one function per call, each of which stands alone and can be pasted
+ * into a bug report.  They give a value, or minus an errno, or -(SIGNALLED + signal)
  * where the access to memory ended in a signal.
  */
 #ifndef CALLS_H
@@ -8,19 +8,15 @@
 
 #include <errno.h>	/* errno */
 #include <fcntl.h>	/* open fallocate vmsplice O_RDWR O_CLOEXEC */
-#include <linux/falloc.h>	/* FALLOC_FL_PUNCH_HOLE */
-#include <linux/fiemap.h>	/* fiemap */
-#include <linux/fs.h>	/* FS_IOC_FIEMAP */
 #include <linux/futex.h>	/* FUTEX_WAKE */
 #include <setjmp.h>	/* sigjmp_buf */
 #include <signal.h>	/* signal SIGBUS */
 #include <stdint.h>	/* uint64_t uint32_t uintptr_t */
 #include <stdio.h>	/* printf snprintf */
 #include <string.h>	/* strlen basename strerrorname_np sigabbrev_np */
-#include <sys/ioctl.h>	/* ioctl */
 #include <sys/mman.h>	/* mmap munmap madvise */
 #include <sys/syscall.h>	/* SYS_* */
-#include <unistd.h>	/* close read write pread pipe2 ftruncate fsync unlink syscall usleep fork */
+#include <unistd.h>	/* close read write pread pwrite pipe2 ftruncate fsync unlink sync syscall usleep fork */
 
 #define SIGNALLED 4096
 #define PAGE 4096
@@ -145,82 +141,6 @@ static long do_write_file(const char *path, const char *text)
 	result = outcome(write(fd, text, strlen(text)));
 	close(fd);
 	return result;
-}
-
-static long do_ftruncate(const char *path, long len)
-{
-	int fd = open(path, O_RDWR | O_CLOEXEC);
-	long result;
-
-	if (fd < 0)
-		return -errno;
-	result = outcome(ftruncate(fd, len));
-	close(fd);
-	return result;
-}
-
-static long do_punch(const char *path, long offset, long len)
-{
-	int fd = open(path, O_RDWR | O_CLOEXEC);
-	long result;
-
-	if (fd < 0)
-		return -errno;
-	result = outcome(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, len));
-	close(fd);
-	return result;
-}
-
-/* Makes the file where there is none, with blocks up to len. */
-static long do_allocate(const char *path, long len)
-{
-	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	long result;
-
-	if (fd < 0)
-		return -errno;
-	result = outcome(fallocate(fd, 0, 0, len));
-	close(fd);
-	return result;
-}
-
-static long do_unlink(const char *path)
-{
-	return outcome(unlink(path));
-}
-
-static long do_fsync(const char *path)
-{
-	int fd = open(path, O_RDWR | O_CLOEXEC);
-	long result;
-
-	if (fd < 0)
-		return -errno;
-	result = outcome(fsync(fd));
-	close(fd);
-	return result;
-}
-
-/* Where the byte at an offset of a file lies on the file system's device. */
-static long do_fiemap(const char *path, unsigned long offset)
-{
-	union {
-		struct fiemap map;
-		char space[sizeof(struct fiemap) + sizeof(struct fiemap_extent)];
-	} of = { .map = { .fm_start = offset, .fm_length = 1, .fm_extent_count = 1 } };
-	struct fiemap_extent *extent = of.map.fm_extents;
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	long result;
-
-	if (fd < 0)
-		return -errno;
-	result = outcome(ioctl(fd, FS_IOC_FIEMAP, &of.map));
-	close(fd);
-	if (result < 0)
-		return result;
-	if (!of.map.fm_mapped_extents)
-		return -ENODATA;
-	return extent->fe_physical + (offset - extent->fe_logical);
 }
 
 #endif

@@ -51,7 +51,7 @@ static long do_xdp_pin(unsigned long addr, size_t len)
 	return result;
 }
 
-/* Drops what the pipe or the socket holds. */
+/* Drops what a pipe or a socket holds, or closes a file. */
 static long do_drop(int fd)
 {
 	return outcome(close(fd));

@@ -4,6 +4,7 @@
 #ifndef TASK_H
 #define TASK_H
 
+#include "files.h"
 #include "pins.h"
 #include "words.h"
 
@@ -131,6 +132,12 @@ static long fork_task(const char *name, unsigned long id)
 	return pid;
 }
 
+/* A file by its path, or "fd:N" by a handle: it may have no path any more. */
+static const char *file(const char *word)
+{
+	return strncmp(word, "fd:", 3) ? word : fd_path(atol(word + 3));
+}
+
 #define LATER 0x7fffffffffffffffL	/* the agent answers, when it sees what was asked for */
 
 static long later(long result)
@@ -151,6 +158,8 @@ static long call(struct request *r)
 		_exit(0);
 	if (is(r, "mmap", "snn"))
 		return do_mmap(s[0], n[1], n[2]);
+	if (is(r, "mmap_sync", "snn"))
+		return do_mmap_sync(s[0], n[1], n[2]);
 	if (is(r, "munmap", "nn"))
 		return do_munmap(n[0], n[1]);
 	if (is(r, "touch", "ns") && strchr("rw", *s[1]))
@@ -182,17 +191,29 @@ static long call(struct request *r)
 	if (is(r, "write_file", "ss"))
 		return do_write_file(s[0], s[1]);
 	if (is(r, "ftruncate", "sn"))
-		return do_ftruncate(s[0], n[1]);
+		return do_ftruncate(file(s[0]), n[1]);
 	if (is(r, "punch", "snn"))
-		return do_punch(s[0], n[1], n[2]);
+		return do_punch(file(s[0]), n[1], n[2]);
 	if (is(r, "allocate", "sn"))
 		return do_allocate(s[0], n[1]);
 	if (is(r, "unlink", "s"))
 		return do_unlink(s[0]);
 	if (is(r, "fsync", "s"))
-		return do_fsync(s[0]);
+		return do_fsync(file(s[0]));
 	if (is(r, "fiemap", "sn"))
 		return do_fiemap(s[0], n[1]);
+	if (is(r, "open", "s"))
+		return keep(do_open(s[0]), 'f');
+	if (is(r, "pwrite", "snns"))
+		return do_pwrite(file(s[0]), n[1], n[2], *s[3]);
+	if (is(r, "clone", "ss"))
+		return do_clone(s[0], s[1]);
+	if (is(r, "sync", ""))
+		return do_sync();
+	if (is(r, "drop_caches", ""))
+		return do_drop_caches();
+	if (is(r, "umount", "s"))
+		return do_umount(s[0]);
 	return -EPROTO;			/* no such request */
 }
 
@@ -221,7 +242,7 @@ static void answer(int fd, char *line)
 	else if (strstr(r.op, "read") && strcmp(r.op, "thread"))
 		to_hex(text + n, r.bytes, result);
 	else
-		sprintf(text + n, strcmp(r.op, "mmap") ? "%ld" : "0x%lx", result);
+		sprintf(text + n, strncmp(r.op, "mmap", 4) ? "%ld" : "0x%lx", result);
 	send(fd, text, strlen(text), MSG_NOSIGNAL);
 }
 
