@@ -21,7 +21,7 @@ from zonedev.lang.system import System
 
 Pick = Callable[[int], int]
 
-HEADER = '''
+HEADER = """
 from zonedev.lang.primitives import (
     Lock, RwSem, WaitQueue, atomic_add_unless_zero, atomic_dec, atomic_dec_and_test, atomic_inc,
     atomic_inc_not_zero, atomic_read, atomic_t, down_read, down_write, lock, rcu_read_lock, rcu_read_unlock,
@@ -61,9 +61,9 @@ class Fleeting(Record):
 class Design(Specification):
     pass
 
-'''
+"""
 
-FOOTER = '''
+FOOTER = """
 
 def build():
     system = System(Design, monitors=[Monitor("at-rest", at_rest)])
@@ -78,7 +78,7 @@ def build():
         system.run(name, globals()["task_" + name], k, actor={actor} and name == {tasks}[-1])
     system.seal()
     return system
-'''
+"""
 
 
 @dataclass

@@ -1,7 +1,7 @@
 """Sessions with real kernels, recorded once and told again without QEMU.
 
-    PYTHONPATH=src python tests/recorded.py SCENARIO KERNEL [ORDER]    records one
-    PYTHONPATH=src python tests/recorded.py                            writes all texts again
+    PYTHONPATH=src python tests/recorded.py SCENARIO KERNEL [FS] [ORDER]    records one
+    PYTHONPATH=src python tests/recorded.py                                 writes all texts again
 
 A recording is a list of events in the order in which they came: what was asked, and how many
 seconds after that what was answered, where a call waited, what the counts were, what the kernel
@@ -25,7 +25,7 @@ from typing import Any, cast
 from unittest.mock import patch
 
 from zonedev import catalogue
-from zonedev.lab import accel, conform, guests, initramfs, kernels, real
+from zonedev.lab import accel, asking, conform, guests, initramfs, kernels, real
 from zonedev.lab.channel import Request
 from zonedev.lab.compare import AGREES, Conformance
 from zonedev.lab.conform import Run
@@ -79,6 +79,7 @@ class Recording:
     vmemmap: int
     direct_map: int
     page_size: int
+    fs: str = ""
     events: list[Event] = field(default_factory=list)
 
     @classmethod
@@ -98,7 +99,8 @@ class Recording:
     def name(self) -> str:
         """Of its files: the order is part of it where a scenario has several."""
         several = len(catalogue.load().scenario(self.scenario).orders) > 1
-        return f"{self.scenario}-{self.kernel}" + (f"-{self.order.replace(' ', '-')}" if several else "")
+        parts = (self.scenario, self.kernel, self.fs, self.order.replace(" ", "-") if several else "")
+        return "-".join(filter(None, parts))
 
     @property
     def text(self) -> Path:
@@ -115,7 +117,7 @@ class Recording:
         known, name = catalogue.load(), design or self.design
         scenario = known.scenario(self.scenario)
         order = parse_order(self.order, scenario)
-        return Run(scenario, order, self.lab_kernel, known.design(name), name)
+        return Run(scenario, order, self.lab_kernel, known.design(name), name, fs=self.fs)
 
     def asked(self, *words: str) -> int:
         """Where in the events the last request is that begins with these words."""
@@ -222,7 +224,7 @@ class Watcher(Inspector):
         return found
 
 
-def record(scenario: str, kernel: str, order: str | None) -> Recording:
+def record(scenario: str, kernel: str, fs: str = "", order: str | None = None) -> Recording:
     """Run a scenario on a kernel that is set up; what was told then can be told again."""
     known = catalogue.load()
     guest: list[Recorder] = []
@@ -239,7 +241,7 @@ def record(scenario: str, kernel: str, order: str | None) -> Recording:
     at = kernels.find(kernel)
     what = known.scenario(scenario)
     text = what.orders[0] if order is None else order
-    run = Run(what, parse_order(text, what), at, known.design(at.design), at.design)
+    run = Run(what, parse_order(text, what), at, known.design(at.design), at.design, fs=fs)
     with patch.object(conform, "Guest", make), patch.object(conform, "Inspector", watch):
         found = conform.conform(run)
     if found.verdict != AGREES:
@@ -247,7 +249,7 @@ def record(scenario: str, kernel: str, order: str | None) -> Recording:
     seen = inspector[-1]
     names = (scenario, text, kernel, at.release, at.version, at.design, found.accel)
     recording = Recording(
-        *names, seen._vmemmap, seen._direct_map or 0, seen.layout.page_size, guest[-1].noted
+        *names, seen._vmemmap, seen._direct_map or 0, seen.layout.page_size, fs, guest[-1].noted
     )
     if render(told(recording)) != render(found):
         raise SystemExit(f"it is told otherwise:\n{render(found)}\n{render(told(recording))}")
@@ -415,6 +417,7 @@ def replaying(*recordings: Recording, fails: BootFailed | None = None) -> Iterat
         for module, name, stand_in in (
             (conform, "Guest", make),
             (conform, "Inspector", Seen),
+            (asking, "time", clock),
             (conform, "time", clock),
             (real, "time", clock),
             (guests, "time", clock),
@@ -434,7 +437,8 @@ def told(recording: Recording, design: str | None = None, fails: BootFailed | No
 
 def main(args: list[str]) -> None:
     if args:
-        recording = record(args[0], args[1], args[2] if len(args) > 2 else None)
+        fs, *order = args[2:] if args[2:3] in (["ext4"], ["xfs"]) else ["", *args[2:]]
+        recording = record(args[0], args[1], fs, *order)
         RECORDINGS.mkdir(exist_ok=True)
         recording.save()
         recordings = [recording]

@@ -5,15 +5,33 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from file_seeds import (
+    CopyForgetsToShare,
+    DeleteIgnoresLock,
+    DeleteWakesOne,
+    DeleteWithoutXaLock,
+    EvictionWaitsForNobody,
+    FaultWithoutInvalidateLock,
+    FileFaultForgetsPut,
+    FileFaultTakesNone,
+    ForgottenLate,
+    FreesFirst,
+    NamesWrongIndex,
+    NeverForgotten,
+    NeverNamed,
+    NeverUnmaps,
+    SpinsForMappings,
+    TruncatesFromWithin,
+    WaitsForMappings,
+    WaitsForNobody,
+)
 from zonedev.designs.linux_6_1 import Linux61
 from zonedev.designs.linux_7_2 import Linux72
 from zonedev.designs.text_1 import Linux412WaitFirst
-from zonedev.kernel.dax import DaxEntry, Inode
 from zonedev.kernel.device_dax import DaxDevice
 from zonedev.kernel.page import DevPagemap, MemoryType, Page
 from zonedev.kernel.pgtable import Mm, Vma
-from zonedev.lang.primitives import atomic_inc, spin_lock, spin_unlock, wait_for_completion
-from zonedev.lang.records import replace
+from zonedev.lang.primitives import spin_lock, spin_unlock, wait_for_completion
 
 
 class NoWait(Linux72):
@@ -127,44 +145,6 @@ class NoFlush(Linux72):
         """No flush."""
 
 
-class FileFaultForgetsPut(Linux72):
-    """A fault on a file keeps the reference that it maps the page with."""
-
-    def dax_fault_iter(k, vma: Vma, at: int, entry: DaxEntry, write: bool) -> bool:
-        """No folio_put()."""
-        entry = k.dax_insert_entry(vma.vm_file, at - vma.start, entry)
-        atomic_inc(entry.page._refcount)
-        return k.dax_insert_mapping(vma, at, entry.page, write)
-
-
-class FileFaultTakesNone(Linux72):
-    """A fault on a file takes no reference: what it inserts is a page that nobody holds."""
-
-    def dax_fault_iter(k, vma: Vma, at: int, entry: DaxEntry, write: bool) -> bool:
-        """No folio_ref_inc(), no folio_put()."""
-        entry = k.dax_insert_entry(vma.vm_file, at - vma.start, entry)
-        return k.dax_insert_mapping(vma, at, entry.page, write)
-
-
-class EntryUnlockForgetsWake(Linux72):
-    """Nobody is woken who waits for the entry of a file."""
-
-    def dax_unlock_entry(k, inode: Inode, index: int) -> None:
-        """No dax_wake_entry()."""
-        spin_lock(inode.xa_lock)
-        entry = inode.i_pages[index]
-        inode.i_pages[index] = replace(entry, locked=False)
-        spin_unlock(inode.xa_lock)
-
-
-class EntryNotWaitedFor(Linux72):
-    """A fault on a file does not wait for the one that has the entry locked."""
-
-    def get_next_unlocked_entry(k, inode: Inode, index: int) -> DaxEntry:
-        """Returns the entry as it is."""
-        return inode.i_pages[index]
-
-
 @dataclass(frozen=True)
 class Seed:
     """A bug, where it shows, and whether its rule alone catches it."""
@@ -178,11 +158,14 @@ class Seed:
 SEEDS: dict[str, Seed] = {
     "page-lifetime": Seed(NoWait, "devdax-gup-walk-vs-unbind"),
     "refcount-exact": Seed(ZapForgetsPut, "devdax-fork-exit"),
+    "mapping-exact": Seed(NeverNamed, "three-states"),
+    "block-reuse": Seed(FreesFirst, "reflink-share-locked"),
     "data-integrity": Seed(NoRecheck, "devdax-gup-fast-vs-munmap"),
     "unbind-drained": Seed(NoFlush, "devdax-gup-walk-vs-unbind"),
     "no-deadlock": Seed(Linux412WaitFirst, "devdax-unbind-vs-mapping", alone=False),
     "no-lost-wakeup": Seed(NoWake, "free-reads-pagemap", alone=False, base="page-lifetime"),
     "fault-terminates": Seed(FaultsForEver, "devdax-fault-vs-unbind"),
+    "truncate-terminates": Seed(SpinsForMappings, "truncate-vs-fault"),
     "removal-terminates": Seed(NeverRemoved, "devdax-unbind-vs-mapping"),
     "kernel-asserts": Seed(IdleAtZero, "devdax-unbind-vs-mapping"),
 }
@@ -193,4 +176,21 @@ MORE: list[tuple[str, Seed]] = [
     ("unbind-drained", Seed(NoUnmap, "devdax-fault-vs-unbind")),
     ("refcount-exact", Seed(FileFaultForgetsPut, "fsdax-refcounts")),
     ("kernel-asserts", Seed(FileFaultTakesNone, "fsdax-refcounts-pmd")),
+    ("mapping-exact", Seed(NamesWrongIndex, "three-states")),
+    ("kernel-asserts", Seed(NeverForgotten, "refault-after-zap")),
+    ("kernel-asserts", Seed(ForgottenLate, "memory-failure-vs-truncate")),
+    ("kernel-asserts", Seed(DeleteIgnoresLock, "memory-failure-vs-truncate")),
+    ("mapping-exact", Seed(DeleteIgnoresLock, "truncate-vs-locked-entry")),
+    ("mapping-exact", Seed(DeleteWithoutXaLock, "truncate-vs-locked-entry")),
+    ("block-reuse", Seed(FreesFirst, "truncate-vs-fault")),
+    ("block-reuse", Seed(NoFlush, "truncate-vs-fault")),
+    ("block-reuse", Seed(WaitsForNobody, "truncate-vs-pin")),
+    ("block-reuse", Seed(EvictionWaitsForNobody, "evict-vs-pin")),
+    ("kernel-asserts", Seed(FaultWithoutInvalidateLock, "truncate-vs-fault")),
+    ("kernel-asserts", Seed(CopyForgetsToShare, "reflink-share-locked")),
+    ("truncate-terminates", Seed(WaitsForMappings, "truncate-vs-fault")),
+    ("truncate-terminates", Seed(NeverUnmaps, "truncate-vs-pin")),
+    ("no-lost-wakeup", Seed(NoWake, "truncate-vs-pin")),
+    ("no-lost-wakeup", Seed(DeleteWakesOne, "entry-lock-waiters")),
+    ("no-deadlock", Seed(TruncatesFromWithin, "truncate-vs-pin")),
 ]

@@ -23,6 +23,11 @@ MAPPING = "devdax-unbind-vs-mapping-6.12"
 LADDER = "devdax-refcounts-pmd-7.2"
 READS = "devdax-fault-vs-unbind-7.2-writer-reader-unbind"
 ERRNO = "devdax-mmap-vs-unbind-7.2-B-A"
+REFAULT, WARNS, SHARES = (
+    "truncate-vs-refault-7.2-xfs",
+    "truncate-vs-pin-unmapped-6.12-ext4",
+    "reflink-share-6.1-xfs",
+)
 DIRECT_MAP = "devdax-pinners-vs-unbind-6.12-fast-slow-unbind-fast-slow"
 
 WARNING = [
@@ -42,10 +47,10 @@ def foretold_once() -> Iterator[None]:
     """What the model says does not depend on what a test makes of a recording: it is asked once."""
     foretell, kept = conform.foretell, {}
 
-    def known(run: Any, sizes: Any, pins: Any) -> Any:
-        key = (run.scenario, run.order, run.kernel, run.design, *sizes.items())
+    def known(run: Any, sizes: Any, pins: Any, chosen: Any = None) -> Any:
+        key = (run.scenario, run.order, run.kernel, run.design, *sizes.items(), *(chosen or {}).items())
         if key not in kept:
-            kept[key] = foretell(run, sizes, pins)
+            kept[key] = foretell(run, sizes, pins, chosen)
         return kept[key]
 
     with pytest.MonkeyPatch.context() as patch:
@@ -69,6 +74,7 @@ def command(capsys: pytest.CaptureFixture[str], recording: Recording, *more: str
     """The command line on a recording: exit code and output."""
     with replaying(recording):
         args = ["conform", recording.scenario, "--kernel", recording.kernel, "--order", recording.order]
+        args += ["--fs", recording.fs] if recording.fs else []
         code = cli.main([*args, *more])
     out, err = capsys.readouterr()
     assert out, err
@@ -100,6 +106,12 @@ def test_the_recordings_have_what_is_hard() -> None:
     outcomes = {name: [said(row)[1] for row in told(Recording.load(name)).rows] for name in NAMES}
     assert "waits" in outcomes[WAITS] and "SIGBUS" in outcomes[MAPPING]
     assert "fails" in outcomes[ERRNO] and "reads 01" in outcomes[READS]
+    assert outcomes[REFAULT][-1] == "waits for good"
+    warned = {
+        name: sum(len(row.machine.warned) for row in told(Recording.load(name)).rows if row.machine)
+        for name in (WARNS, SHARES, REFAULT)
+    }
+    assert warned == {WARNS: 1, SHARES: 2, REFAULT: 0}
     for name in (OOPSES, WORKER, DIRECT_MAP):
         assert outcomes[name][-1] == "oops on page0"
     # On 6.1 the call has returned when a worker of the kernel trips; on 7.2 it never does.
@@ -307,7 +319,7 @@ def test_an_oops_instead_of_a_return(capsys: pytest.CaptureFixture[str]) -> None
     assert (found.verdict, difference(found)) == (OOPS, ("B: unbind(dax0)", "done", "oops at 0x8"))
     code, out = command(capsys, recording)
     assert code == 4
-    assert "beside linux-6.1: oops\n" in out
+    assert "beside linux-6.12: oops\n" in out
     assert "machine: oops at 0x8 [kernel NULL pointer dereference in memunmap_pages]" in " ".join(out.split())
     assert out.splitlines()[-3:] == [f"console  {line}" for line in NULL]
 
@@ -330,9 +342,39 @@ def test_an_oops_that_comes_later_still_is_found() -> None:
     assert (found.verdict, difference(found)) == (OOPS, ("A: touch(va)", "SIGBUS", "oops at 0x8"))
 
 
-def test_a_warning() -> None:
-    found = told(oopses(0.05, WARNING))
-    assert (found.verdict, difference(found)) == (OOPS, ("B: unbind(dax0)", "done", "WARNING"))
+def test_a_warning(capsys: pytest.CaptureFixture[str]) -> None:
+    recording = oopses(0.05, WARNING)
+    found = told(recording)
+    assert (found.verdict, difference(found)) == (OOPS, ("B: unbind(dax0)", "done", "done"))
+    assert found.rows[-1].line.kind == "look"  # the story goes on
+    text = "model:   done\n            machine: done, WARNING [memunmap_pages (mm/memremap.c:100)]"
+    code, out = command(capsys, recording)
+    assert code == 4 and text in out
+
+
+def test_a_warning_of_what_is_not_modelled_is_shown_and_not_compared() -> None:
+    lines = [line.replace("mm/memremap.c", "fs/fs-writeback.c") for line in WARNING]
+    found = told(oopses(0.05, lines))
+    assert found.verdict == AGREES
+    assert "[WARNING in memunmap_pages (fs/fs-writeback.c:100)]" in render(found)
+
+
+def test_a_foretold_warning_that_does_not_come() -> None:
+    recording = Recording.load(WARNS)
+    recording.events = [e for e in recording.events if "dax_disassociate_entry" not in str(e)]
+    found = told(recording)
+    assert (found.verdict, difference(found)) == (DIFFERS, ("B: ftruncate(file0, 0)", "done", "done"))
+    assert "model: done, WARNING [dax_disassociate_entry() of" in " ".join(render(found).split())
+
+
+def test_a_warning_belongs_to_the_task_that_it_came_from() -> None:
+    """B warns when the put has woken it, while A is watched: that is of B's call."""
+    recording = Recording.load("evict-vs-pin-7.2-xfs")
+    (thread,) = recording.after(recording.asked("-", "spawn", "A"))[0].what[1]
+    at = recording.asked("io", "dio_finish")
+    lines = [line.replace("PID: 1 ", f"PID: {thread} ") for line in WARNING]
+    recording.events.insert(at + 1, Event(0.0, "console", [lines]))
+    assert difference(told(recording)) == ("A: close(file0)", "done", "done")
 
 
 def test_the_end_of_the_guest_without_a_word() -> None:

@@ -135,11 +135,58 @@ def test_by_default_all_on_all_kernels_in_all_orders(
         (name, kernel, order)
         for name in ACTED
         for kernel in ("5.10", "7.2")
+        for fs in file_systems(name, kernel)
         for order in SCENARIOS[name].orders
     ]
     assert [(r.scenario.name(), r.kernel.name, " ".join(r.order)) for r in asked] == wanted
-    assert out.count(": agrees") == len(wanted)
+    assert {(r.scenario.name(), r.kernel.name, r.fs) for r in asked} == {
+        (name, kernel, fs)
+        for name in ACTED
+        for kernel in ("5.10", "7.2")
+        for fs in file_systems(name, kernel)
+    }
+    assert " ".join(out.split()).count(": agrees") == len(wanted)
     assert {r.kernel.name: r.design_name for r in asked} == {"5.10": "linux-5.10", "7.2": "linux-7.2"}
+
+
+def file_systems(name: str, kernel: str) -> Sequence[str]:
+    """Those on which a scenario is run where all are."""
+    if name.startswith("devdax"):
+        return [""]
+    if name == "reflink-share":
+        return [] if kernel == "5.10" else ["xfs"]
+    return ["ext4", "xfs"]
+
+
+def test_the_file_systems_of_a_scenario(command: Command, there: set[str], asked: list[Run]) -> None:
+    there |= {"5.10", "7.2"}
+    for args, wanted in (
+        (["fsdax-refcounts", "--kernel", "7.2"], ["ext4"]),
+        (["fsdax-refcounts", "--kernel", "7.2", "--fs", "xfs,ext4,xfs"], ["xfs", "ext4"]),
+        (["reflink-share", "--kernel", "7.2"], ["xfs"]),
+        (["reflink-share", "--kernel", "5.10"], ["xfs"]),
+        (["reflink-share", "--kernel", "7.2", "--fs", "ext4"], ["ext4"]),
+        (["devdax-fork-exit", "--kernel", "7.2", "--fs", "xfs", "--order", "parent"], [""]),
+    ):
+        asked.clear()
+        assert command(*args)[0] == 0
+        assert [run.fs for run in asked] == wanted, args
+
+
+@pytest.mark.parametrize(
+    ("kernel", "fs", "why"),
+    [
+        ("7.2", "ext4", "files that share blocks (reflink) are not to be had on ext4: give --fs xfs"),
+        ("5.10", "xfs", "XFS of Linux 5.10 has no reflink with DAX"),
+    ],
+)
+def test_a_run_that_no_set_up_makes_possible(
+    kernel: str, fs: str, why: str, command: Command, there: set[str]
+) -> None:
+    there.add(kernel)
+    code, out, _ = command("reflink-share", "--kernel", kernel, "--fs", fs)
+    assert code == 3 and f": not run\n  order A B A B\n  {why}\n" in out
+    assert f"({kernel}.100-1) on {fs} beside" in out
 
 
 def test_one_kernel_one_order_one_scope(command: Command, there: set[str], asked: list[Run]) -> None:
@@ -181,6 +228,8 @@ BAD = [
     ),
     ([PIN, "--modules", "x"], "--modules and --vmlinux belong to a kernel of yours: give --kernel-image too"),
     ([PIN, "--vmlinux", "x"], "--modules and --vmlinux belong to a kernel of yours: give --kernel-image too"),
+    (["fsdax-refcounts", "--fs", "ext2"], "--fs ext2: there is ext4, xfs"),
+    (["fsdax-refcounts", "--fs", ""], "--fs : there is ext4, xfs"),
     ([PIN, "--jobs", "0"], "argument --jobs: '0' is not a number above 0"),
     ([PIN, "--timeout", "-1"], "argument --timeout: '-1' is not a number of seconds"),
     ([PIN, "--format", "junit"], "argument --format: invalid choice"),
@@ -224,7 +273,8 @@ def image(place: Path, release: str) -> Path:
 @pytest.mark.parametrize(
     ("release", "more", "design"),
     [
-        ("6.12.3-mine", (), "linux-6.1"),
+        ("6.12.3-mine", (), "linux-6.12"),
+        ("6.1.3-mine", (), "linux-6.1"),
         ("7.3.0-rc1", (), "linux-7.2"),
         ("5.10.1", (), "linux-5.10"),
         ("5.10.1", ("--design", "linux-4.13"), "linux-4.13"),

@@ -131,6 +131,34 @@ def test_waits_agree_where_a_function_of_the_model_is_on_the_stack() -> None:
     assert verdicts([model], [replace(machine, said="done")]) == [DIFFERS]
 
 
+def test_what_xfs_does_where_the_specification_names_ext4() -> None:
+    model = waits(1, "wait_page_idle", "ext4_break_layouts", "ext4_setattr")
+    for stack in (("xfs_break_layouts", "xfs_vn_setattr"), ("xfs_break_dax_layouts", "xfs_break_layouts")):
+        machine = waits(1, *stack, "notify_change")
+        assert verdicts([model], [machine]) == [AGREES]
+        assert place(model, machine) == stack[0]
+    assert verdicts([model], [waits(1, "xfs_fs_evict_inode")]) == [DIFFERS]
+
+
+def test_warnings_are_counted_and_end_nothing() -> None:
+    quiet, once, twice = (call(1, "A", "x()", warned=("f",) * n) for n in range(3))
+    after = call(2, "A", "y()")
+    for model, machine, found in (
+        (quiet, quiet, AGREES),
+        (once, once, AGREES),
+        (once, replace(once, warned=("g (fs/dax.c:1)",)), AGREES),
+        (once, quiet, DIFFERS),
+        (quiet, once, OOPS),
+        (once, twice, OOPS),
+        (twice, once, DIFFERS),
+    ):
+        assert concluded([model, after], [machine, after]) == found
+        assert verdicts([model, after], [machine, after])[1] == AGREES
+    waiting = replace(waits(1, "f"), warned=("w",))
+    assert verdicts([waiting], [waiting]) == [AGREES]
+    assert verdicts([waiting], [replace(waiting, warned=())]) == [DIFFERS]
+
+
 @pytest.mark.parametrize(
     ("machine", "verdict"),
     [
@@ -189,9 +217,7 @@ def test_where_the_model_cannot_tell_any_more_nothing_differs() -> None:
 # As JSON
 
 NAMES = sorted(path.stem for path in RECORDINGS.glob("*.json"))
-KEYS = (
-    "schema_version scenario scope order kernel version design means accel verdict why seconds lines console"
-)
+KEYS = "schema_version scenario scope order kernel version design fs means accel verdict why seconds lines console"
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -201,21 +227,22 @@ def test_json_says_what_the_text_says(name: str, design: str | None) -> None:
     (one,) = json.loads(rendered([found], "json"))
     assert list(one) == KEYS.split() and one["schema_version"] == 1
     text = render(found)
-    assert text.startswith(
-        f"{one['scenario']}, Linux {one['kernel']} ({one['version']}) beside {one['design']}"
-    )
-    assert f": {one['verdict']}\n" in text
     squeezed = " ".join(text.split())
+    on = f" on {one['fs']}" if one["fs"] else ""
+    head = f"{one['scenario']}, Linux {one['kernel']} ({one['version']}){on} beside {one['design']}"
+    assert squeezed.startswith(f"{head}: {one['verdict']} ")
     for function, means in one["means"].items():
         assert f"{function}() by {means}" in squeezed
     for line in one["lines"]:
         assert set(line) == {"moment", "kind", "task", "text", "verdict", "model", "machine"}
         who = f"{line['task']}: "
         dots = "... " if line["kind"] == "return" else ""
+        if line["machine"] and line["machine"]["warned"]:
+            assert ", WARNING" in squeezed and f"[{line['machine']['warned'][0]}" in squeezed
         if line["kind"] in ("call", "return", "observe"):
             assert f"{line['verdict']} {who}{dots}{line['text']}" in squeezed
         for side in ("model", "machine"):
-            assert line[side] is None or set(line[side]) == {"said", "note", "stack"}
+            assert line[side] is None or set(line[side]) == {"said", "warned", "note", "stack"}
             if line["verdict"] == DIFFERS and line[side] and line[side]["said"]:
                 assert f"{side}: {line[side]['said']}" in squeezed
     differ = [line for line in one["lines"] if line["verdict"] == DIFFERS]
@@ -260,7 +287,26 @@ def test_counts_are_shown_when_they_change() -> None:
     assert "model:   _refcount 1\n            machine: _refcount 3\nagrees      page0: _refcount 2" in text
 
 
+def test_warnings_are_shown() -> None:
+    model, machine = call(1, "A", "x()", warned=("f() warns",)), call(1, "A", "x()", warned=("f", "g"))
+    assert render(blank(AGREES, rows=compare([model], [model]))).splitlines()[1:] == [
+        "agrees   A: x() -> done, WARNING",
+        "            [f() warns]",
+    ]
+    assert render(blank(DIFFERS, rows=compare([model], [machine]))).splitlines()[1:] == [
+        "differs  A: x()",
+        "            model:   done, WARNING [f() warns]",
+        "            machine: done, 2 WARNINGs [f; g]",
+    ]
+
+
 # As KTAP
+
+
+def test_ktap_names_the_file_system() -> None:
+    found = [replace(blank(AGREES), fs="xfs"), replace(blank(AGREES), fs="ext4", order="A B")]
+    results = [line for line in rendered(found, "ktap").splitlines() if line.startswith("ok")]
+    assert results == ["ok 1 devdax-fork-exit.6.1.xfs", "ok 2 devdax-fork-exit.6.1.ext4.A-B"]
 
 
 def test_ktap() -> None:
@@ -323,6 +369,60 @@ def test_the_tables_are_put_between_the_marks(tmp_path: Path) -> None:
     again = path.read_text(encoding="utf-8")
     ladder.write(path, found, TODAY)
     assert path.read_text(encoding="utf-8") == again
+
+
+def on(fs: str, kernel: str, verdict: str = AGREES, **more: Any) -> Conformance:
+    return Conformance("files", kernel, f"{kernel}-1", "linux-7.2", fs=fs, verdict=verdict, **more)
+
+
+def table(found: list[Conformance], begin: str) -> list[str]:
+    rows = ladder.tables(found, TODAY).splitlines()
+    at = next(i for i, row in enumerate(rows) if row.startswith(begin))
+    return rows[at : next((i for i in range(at, len(rows)) if not rows[i]), len(rows))]
+
+
+def test_files_have_a_table_of_their_own() -> None:
+    """File systems that say the same share a line."""
+    found = [blank(AGREES), *(on(fs, kernel) for kernel in ("6.1", "7.2") for fs in ("ext4", "xfs"))]
+    assert table(found, "| scenario | order | 6.1") == [
+        "| scenario | order | 6.1 | 7.2 |",
+        "|---|---|---|---|",
+        "| devdax-fork-exit | as the tasks wait for each other | agrees | - |",
+    ]
+    lines = table(found, "| scenario | order | on |")
+    assert lines[2:] == ["| files | as the tasks wait for each other | ext4, xfs | agrees | agrees |"]
+    found[2].verdict = DIFFERS
+    lines = table(found, "| scenario | order | on |")
+    assert lines[2:] == [
+        "| files | as the tasks wait for each other | ext4 | agrees | agrees |",
+        "| files | as the tasks wait for each other | xfs | **differs** | agrees |",
+    ]
+
+
+def test_a_warning_in_the_tables() -> None:
+    rows = compare(
+        [call(1, "A", "x()", warned=("f",)), waits(2, "g")],
+        [call(1, "A", "x()", warned=("f",)), waits(2, "g")],
+    )
+    assert ladder.cell(on("xfs", "6.1", rows=rows)) == "agrees: warning"
+    assert ladder.cell(on("xfs", "6.1", rows=rows[1:])) == "agrees: waits"
+
+
+def test_counts_that_a_file_system_changes_are_apart() -> None:
+    def counted(n: int) -> list[Row]:
+        line = Line(1, "observe", "mapped", "page0", f"_refcount {n}")
+        return compare([line], [line])
+
+    found = [
+        on(fs, kernel, rows=counted(1 + (fs == "xfs" and kernel == "7.2")))
+        for kernel in ("6.1", "7.2")
+        for fs in ("ext4", "xfs")
+    ]
+    assert table(found, "| point") == [
+        "| point | 6.1 | 7.2 on ext4 | 7.2 on xfs |",
+        "|---|---|---|---|",
+        "| mapped | 1 | 1 | 2 |",
+    ]
 
 
 @pytest.mark.parametrize("text", ["", ladder.BEGIN, f"{ladder.END}\n{ladder.BEGIN}"])

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from seeds import EntryNotWaitedFor, EntryUnlockForgetsWake
+from file_seeds import EntryNotWaitedFor, EntryUnlockForgetsWake
 from zonedev.designs import DESIGNS
 from zonedev.explore.check import check
 from zonedev.lang.errors import ZonedevError

@@ -173,6 +173,39 @@ def test_files(talk: Talk, tmp_path: Path) -> None:
     assert not path.exists()
 
 
+def test_a_file_that_is_open_has_no_need_of_a_name(talk: Talk, tmp_path: Path) -> None:
+    talk.value("- spawn A")
+    path = tmp_path / "new"
+    assert talk.ask(f"A open {path}") == "! ENOENT"
+    talk.value(f"A allocate {path} {2 * PAGE}")
+    handle = talk.value(f"A open {path}")
+    assert talk.value(f"A unlink {path}") == "0"
+    assert talk.value(f"A pwrite fd:{handle} {PAGE} {PAGE} w") == str(PAGE)
+    assert talk.ask(f"A pwrite {path} {PAGE} {PAGE} w") == "! ENOENT"
+    assert talk.value(f"A fsync fd:{handle}") == "0"
+    assert talk.value(f"A ftruncate fd:{handle} {PAGE}") == "0"
+    talk.value("A fork C")
+    assert talk.ask(f"C fsync fd:{handle}") == "! ENOENT"  # a child has none of its parent's
+    assert talk.value(f"A drop {handle}") == "0"
+    assert talk.ask(f"A fsync fd:{handle}") == "! ENOENT"
+
+
+def test_a_page_is_written(talk: Talk, file: Path) -> None:
+    talk.value("- spawn A")
+    assert talk.value(f"A pwrite {file} {PAGE} {PAGE} w") == str(PAGE)
+    assert file.read_bytes() == b"hello" + bytes(PAGE - 5) + b"w" * PAGE
+    assert talk.value("A sync") == "0"
+
+
+def test_what_the_file_system_has_to_know(talk: Talk, file: Path, tmp_path: Path) -> None:
+    """Reflinks and MAP_SYNC are not to be had everywhere; nothing is mounted here."""
+    talk.value("- spawn A")
+    assert talk.ask(f"A clone {tmp_path}/copy {tmp_path}/none") == "! ENOENT"
+    assert talk.ask(f"A clone {tmp_path}/copy {file}")[:3] in ("= 0", "! E")
+    assert talk.ask(f"A mmap_sync {file} 0 {PAGE}")[:4] in ("= 0x", "! EO")
+    assert talk.ask(f"A umount {tmp_path}") in ("! EINVAL", "! EPERM")
+
+
 def test_a_pipe_holds_pages_until_it_is_dropped(talk: Talk, file: Path) -> None:
     talk.value("- spawn A")
     va = talk.value(f"A mmap {file} 0 {PAGE}")

@@ -112,6 +112,16 @@ def test_a_warning_with_words_says_them() -> None:
     assert report.lines[-1].startswith("---[ end trace")
 
 
+@pytest.mark.parametrize(("name", "thread"), [("5.10-warn", 118), ("7.2-warn", 139)])
+def test_a_warning_names_its_thread(name: str, thread: int) -> None:
+    assert [report.pid for report in recorded(name)][:2] == [thread] * 2
+
+
+def test_the_thread_of_a_worker() -> None:
+    text = "WARNING: lib/percpu-refcount.c:197 at percpu_ref_switch+0x1/0x2, CPU#1: kworker/u8:3/41\n"
+    assert [(r.pid, r.function) for r in reports(text, ended=True)] == [(41, "percpu_ref_switch")]
+
+
 def test_an_ordinary_boot_has_no_report() -> None:
     assert reports("Linux version 6.12\nDEBUG: x\nWarning: unable to open an initial console.\n") == []
 

@@ -1,6 +1,6 @@
 """What the language refuses: one line that names file, line and mend."""
 
-# ruff: noqa: E501  (a table of messages)
+
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 from zonedev.lang.errors import SpecError
 from zonedev.lang.transition import lower
 
-HEADER = '''
+HEADER = """
 from enum import IntEnum
 from zonedev.lang.primitives import *
 from zonedev.lang.primitives import Cpu
@@ -69,7 +69,7 @@ def build():
         system.run(name, body, system.k)
     system.seal()
     return system
-'''
+"""
 numbers = count()
 
 
@@ -244,7 +244,10 @@ REFUSED: dict[str, tuple[str, str]] = {
         """,
         "range() of a value that depends on the state",
     ),
-    "loop over an array": ("for x in k.a.cell:  #!\n    pass", "loop over range() or records that are fixed at set-up"),
+    "loop over an array": (
+        "for x in k.a.cell:  #!\n    pass",
+        "loop over range() or records that are fixed at set-up",
+    ),
     "two loop variables": ("for i, j in ((1, 2),):  #!\n    pass", "a for loop has one variable"),
     "assigning to a loop variable": (
         "for i in range(2):\n    i = 1  #!",
@@ -336,7 +339,10 @@ REFUSED: dict[str, tuple[str, str]] = {
         """,
         "`is` compares pointers: use == here",
     ),
-    "a pointer as condition": ("if k.a.to:  #!\n    pass", "a condition has to be a bool or a number: compare with None or another"),
+    "a pointer as condition": (
+        "if k.a.to:  #!\n    pass",
+        "a condition has to be a bool or a number: compare with None or another",
+    ),
     "order of pointers": (
         """
         box = k.a.to
@@ -404,7 +410,10 @@ REFUSED: dict[str, tuple[str, str]] = {
         "no Nobody exists in this scenario",
     ),
     "a new record": ("k.system.new(Box)  #!", "new() belongs into set-up, where records are made"),
-    "a record by its class": ("x = Box(k.system, 'x', 2)  #!", "Box cannot be called in the language: see docs/language.md"),
+    "a record by its class": (
+        "x = Box(k.system, 'x', 2)  #!",
+        "Box cannot be called in the language: see docs/language.md",
+    ),
     "free of what cannot be freed": ("free(k.a)  #!", "Box has no field live"),
     # calls
     "too many arguments": ("k.f(1, 2)  #!", "f(): too many positional arguments"),
@@ -425,10 +434,16 @@ REFUSED: dict[str, tuple[str, str]] = {
     # Python that is not in the language
     "two targets": ("x = y = 1  #!", "assign to one place at a time"),
     "unpacking": ("x, y = (1, 2)  #!", "assign to a name, a field or an array element"),
-    "list comprehension": ("x = [i for i in (1, 2)]  #!", "a list comprehension is not in the language: use a for loop"),
+    "list comprehension": (
+        "x = [i for i in (1, 2)]  #!",
+        "a list comprehension is not in the language: use a for loop",
+    ),
     "list": ("x = [1]  #!", "a list is not in the language: use a tuple"),
     "dict": ("x = {}  #!", "dict is not in the language: make it at set-up, or use an array field"),
-    "generator": ("x = (i for i in (1, 2))  #!", "a generator is not in the language: only sum(), any() and all() take one"),
+    "generator": (
+        "x = (i for i in (1, 2))  #!",
+        "a generator is not in the language: only sum(), any() and all() take one",
+    ),
     "walrus": ("if (x := k.a.n): pass  #!", ":= is not in the language: assign in a statement of its own"),
     "slice": ("x = (1, 2)[0:1]  #!", "a slice is not in the language: take one element at a time"),
     "yield": ("yield  #!", "yield is not in the language: give the task a program of its own"),
@@ -436,7 +451,10 @@ REFUSED: dict[str, tuple[str, str]] = {
         "try:  #!\n    pass\nexcept ValueError:\n    pass",
         "try is not in the language: test for the case instead; kernel code returns errors",
     ),
-    "raise": ("raise ValueError  #!", "raise is not in the language: return a value that says so, as the kernel does"),
+    "raise": (
+        "raise ValueError  #!",
+        "raise is not in the language: return a value that says so, as the kernel does",
+    ),
     "assert": ("assert k.a.flag  #!", "assert is not in the language: use BUG_ON() or ensure()"),
     "del": ("x = 1\ndel x  #!", "del is not in the language: assign another value"),
     "global": ("global x  #!\nx = 1", "global is not in the language: keep the state in a field of a record"),
@@ -461,7 +479,9 @@ def test_refused(name: str, tmp_path: Path) -> None:
 
 
 def test_recursion(tmp_path: Path) -> None:
-    text = HEADER.replace("return k.around(x)", "return k.around(x)  #!") + "\ndef task(k):\n    k.around(1)\n"
+    text = (
+        HEADER.replace("return k.around(x)", "return k.around(x)  #!") + "\ndef task(k):\n    k.around(1)\n"
+    )
     found = module(text + "BODIES = {'A': task}\n", tmp_path)
     with pytest.raises(SpecError) as caught:
         lower(found.build())
@@ -484,7 +504,9 @@ def test_place_of_a_counter_that_overflows(tmp_path: Path) -> None:
     text = HEADER + "\ndef task(k):\n    x = k.a.n\n    k.b.n = x + 1  #!\n"
     line = marked(text)
     found = module(text + "BODIES = {'A': task}\n", tmp_path)
-    assert ("counter-range", f"task, {found.__file__}:{line}: Box.n rises above 3") in lower(found.build()).fails
+    assert ("counter-range", f"task, {found.__file__}:{line}: Box.n rises above 3") in lower(
+        found.build()
+    ).fails
 
 
 # --- at a plain run --------------------------------------------------------------------------------
@@ -547,6 +569,11 @@ def test_refused_at_setup(text: str, message: str, tmp_path: Path) -> None:
 def test_a_state_that_has_no_room(tmp_path: Path) -> None:
     text = HEADER + "\nclass Wide(Record):\n    n = count(0, 1 << 63)\n"
     text += "\ndef task(k):\n    k.wide.n = 1\nBODIES = {'A': task}\n"
-    found = module(text.replace("self.system.new(Box)\n", "self.system.new(Box)\n        self.wide = self.system.new(Wide)\n"), tmp_path)
+    found = module(
+        text.replace(
+            "self.system.new(Box)\n", "self.system.new(Box)\n        self.wide = self.system.new(Wide)\n"
+        ),
+        tmp_path,
+    )
     with pytest.raises(SpecError, match=r"^Wide\.n has 64 bits, more than the 62 of a word$"):
         lower(found.build())

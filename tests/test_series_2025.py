@@ -54,7 +54,7 @@ def test_each_patch_is_on_top_of_those_before() -> None:
     assert all(issubclass(after, before) for before, after in pairwise(stacked))
 
 
-@pytest.mark.parametrize("scenario", ["three-states", "truncate-vs-pin", "gup-pmd-recheck"])
+@pytest.mark.parametrize("scenario", ["truncate-vs-pin", "gup-pmd-recheck"])
 def test_files_are_those_of_6_15_before_the_last_patch(scenario: str) -> None:
     assert counts(checked(scenario, "19")) == counts(checked(scenario, "20"))
 

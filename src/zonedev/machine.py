@@ -195,8 +195,8 @@ class Machine:
         self._at_rest = at_rest
         self._jobs: list[Job] = []
         self._actors: dict[tuple[Any, ...], int] = {}
-        self.system = System(design, {}, monitors, sparse=True)
         self.memory = Memory()
+        self.system = System(design, {}, (*monitors, *self.memory.watches()), sparse=True)
         self.k = self.system.k
 
     # --- set-up -------------------------------------------------------------------------------
@@ -222,10 +222,24 @@ class Machine:
         """A pmem device of `size` bytes, whose files map with pages of `align`: 4KiB or 2MiB."""
         return self.__getattr__("pmem_device")(**device_shape(size, align, ("pte", "pmd")))
 
-    def dax_file(self, pmem: Any, size: str | int = 0) -> Any:
-        """A file of `size` bytes at the beginning of a pmem device; as large as it, where no
-        size is given."""
-        return self.__getattr__("dax_file")(pmem, pages_of(size))
+    def dax_file(
+        self, pmem: Any, size: str | int = 0, allocated: str | int | None = None, shares: Any = None
+    ) -> Any:
+        """A file of `size` bytes on a pmem device; as large as it, where no size is given.
+
+        The first `allocated` bytes have blocks, by default all of them; the others are a hole.
+        `shares`: a reflink copy of that file instead.
+        """
+        make = self.__getattr__("dax_file")
+        if not hasattr(pmem, "inodes"):
+            raise ZonedevError(f"{pmem!r} has no files: give what pmem_device() returned")
+        if shares is None:
+            return make(pmem, pages_of(size), None if allocated is None else pages_of(allocated))
+        if size or allocated is not None:
+            raise ZonedevError("shares: the copy has the size and the blocks of its original: give none")
+        if not any(shares is inode for inode in pmem.inodes):
+            raise ZonedevError(f"shares {shares!r}: this is no file on {pmem!r}")
+        return make(pmem, shares=shares)
 
     def task(self, name: str) -> TaskByHand:
         """The task called `name`, created on first use."""
@@ -372,5 +386,12 @@ def mapped_page(task: Any, address: int) -> Record | None:
     if mm is None or not 0 <= va < len(mm.vma_at):
         return None
     vma = mm.vma_at[va]
-    page: Record = vma.vm_file.pages[va - vma.start]
-    return page
+    file, index = vma.vm_file, va - vma.start
+    if not file.fsdax:
+        page: Record = file.pages[index]
+        return page
+    offset = index % file.per_folio
+    block = file._values["extents"].peek(index - offset)
+    if block is None:
+        raise ZonedevError(f"VA {address} is in a hole of {file!r}: no page is there")
+    return file.dax.pages[block.number + offset]  # type: ignore[no-any-return]

@@ -9,6 +9,8 @@ from typing import Any
 
 from zonedev.lang.errors import ZonedevError
 from zonedev.lang.records import Record
+from zonedev.lang.runtime import current
+from zonedev.lang.system import Monitor
 
 PAGE_SHIFT = 12
 PAGE_SIZE = 1 << PAGE_SHIFT
@@ -86,6 +88,32 @@ class Memory:
 
     def __init__(self) -> None:
         self._frames: dict[int, bytearray] = {}
+        self._pinned: dict[tuple[int, int], int] = {}  # by task and page: for whose memory
+
+    def watches(self) -> tuple[Monitor, ...]:
+        """What has to be known of the kernel's own doings, in no rule's name."""
+
+        def allocated(k: Any, inode: Any, result: Any) -> None:
+            for page in () if result is None else k.block_pages(inode.dax, result):
+                self._frames.pop(page.frame._index, None)
+
+        def copied(k: Any, inode: Any, page: Any, copy: Any) -> None:
+            for each in k.block_pages(inode.dax, page):
+                if each.frame._index in self._frames:
+                    new = k.block_page(inode.dax, copy, each.number - page.number)
+                    self._frames[new.frame._index] = bytearray(self._frames[each.frame._index])
+
+        def pinned(k: Any, va: int, result: Any) -> None:
+            if result is not None:
+                file = current().mm.vma_at[va].vm_file
+                self._pinned[current()._index, result._index] = file.number
+
+        names = ("pin_user_pages", "pin_user_pages_fast", "get_user_pages_fast")
+        return (
+            Monitor("", allocated, after="ext4_mb_new_blocks"),
+            Monitor("", copied, after="dax_iomap_copy_around"),
+            *(Monitor("", pinned, after=name) for name in names),
+        )
 
     def put(self, frame: Record, offset: int, data: bytes) -> None:
         self._frames.setdefault(frame._index, bytearray(PAGE_SIZE))[offset : offset + len(data)] = data
@@ -109,8 +137,9 @@ class Memory:
         return found
 
     def dma_write(self, k: Any, page: Any, data: bytes, offset: int = 0) -> None:
-        """A device writes `data` to a pinned page."""
-        k.dma_write(page)
+        """A device writes `data` to a page that the task has pinned."""
+        whose = self._pinned.get((current()._index, page._index))
+        k.dma_write(page) if whose is None else k.dma_write(page, whose)
         if data:
             self.put(page.frame, offset, data)
 

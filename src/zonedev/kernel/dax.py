@@ -17,6 +17,7 @@ from zonedev.lang.primitives import (
     srcu_read_unlock,
 )
 from zonedev.lang.records import replace
+from zonedev.lang.runtime import atomic
 
 
 class Dax(DaxEntries):
@@ -130,7 +131,7 @@ class Dax(DaxEntries):
         if page is None:
             done = not write and k.dax_load_hole(vma, at, entry)
         elif write and shared:
-            done = k.dax_fault_cow(vma, at, entry)
+            done = k.dax_fault_cow(vma, at, entry, page)
         else:
             done = k.dax_fault_iter(vma, at, entry, page, write, shared, sync)
         k.dax_unlock_entry(inode, index)
@@ -156,7 +157,7 @@ class Dax(DaxEntries):
         k.dax_insert_entry(vma.vm_file, at - vma.start, entry, new, shared)
         return sync or k.dax_insert_mapping(vma, at, page, write)
 
-    def dax_fault_cow(k, vma: Vma, at: int, entry: DaxEntry) -> bool:
+    def dax_fault_cow(k, vma: Vma, at: int, entry: DaxEntry, page: Page) -> bool:
         """A write to a shared block: a copy takes its place (fs/dax.c dax_fault_iter(),
         fs/xfs/xfs_iomap.c)."""
         inode = vma.vm_file
@@ -164,10 +165,16 @@ class Dax(DaxEntries):
         copy = k.ext4_mb_new_blocks(inode)
         if copy is None or not k.dax_iomap_direct_access(inode.dax):
             return False
+        k.dax_iomap_copy_around(inode, page, copy)
         k.dax_insert_entry(inode, index, entry, DaxEntry(page=copy, dirty=True), True)
         done = k.dax_insert_mapping(vma, at, copy, True)
         k.xfs_reflink_end_cow(inode, index, copy)
         return done
+
+    def dax_iomap_copy_around(k, inode: Inode, page: Page, copy: Page) -> None:
+        """All of the shared block, for a fault (fs/dax.c)."""
+        with atomic("nobody writes to a shared block, and nobody reaches the copy yet"):
+            copy.frame.data = page.frame.data
 
     def dax_insert_mapping(k, vma: Vma, at: int, page: Page, write: bool) -> bool:
         """The PTE or PMD of dax_fault_iter().  A reference is held meanwhile, since what is

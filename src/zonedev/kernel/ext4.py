@@ -6,7 +6,7 @@ from typing import Any
 
 from zonedev.kernel.dax_layout import DaxLayout
 from zonedev.kernel.inode import Inode, PmemDevice
-from zonedev.kernel.mapping import VmFile, file_indices
+from zonedev.kernel.mapping import file_indices
 from zonedev.kernel.pgtable import Vma
 from zonedev.lang.primitives import (
     atomic_inc,

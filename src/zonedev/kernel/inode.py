@@ -12,7 +12,7 @@ from typing import Any
 from zonedev.kernel.device_dax import DeviceDax
 from zonedev.kernel.mapping import AddressSpace, DaxEntry, VmFile
 from zonedev.kernel.memremap import DevicePages
-from zonedev.kernel.page import DevPagemap, Page
+from zonedev.kernel.page import DevPagemap, MemoryType, Page
 from zonedev.lang.errors import SpecError
 from zonedev.lang.primitives import Lock, RwSem, atomic_t
 from zonedev.lang.records import (
@@ -78,7 +78,9 @@ class Files(DeviceDax):
         of them (all) are allocated and written, the others are a hole.  `shares`: a reflink copy
         of that file instead."""
         nr, has = self.file_shape(pmem, pages, blocks, shares)
-        pmem.used, first = pmem.used + (0 if shares else has), pmem.used
+        first = self.first_unused(pmem)
+        if shares is None:
+            pmem.used = first + has
         mapping = self.system.new(AddressSpace)
         inode = self.system.new(
             Inode,
@@ -98,8 +100,7 @@ class Files(DeviceDax):
         inode._values["extents"].grow(nr)
         self.new_entries(inode)
         self.first_blocks(inode, has, shares)
-        if has < nr:
-            self.new_zero_page()
+        self.new_zero_page()
         return inode
 
     def file_shape(
@@ -109,7 +110,7 @@ class Files(DeviceDax):
         has no room."""
         if shares is not None:
             return shares.nr, shares.nr
-        each, free = pmem.per_folio, len(pmem.pages) - pmem.used
+        each, free = pmem.per_folio, len(pmem.pages) - self.first_unused(pmem)
         nr = pages or len(pmem.pages)
         has = nr if blocks is None else blocks
         if not 0 < nr <= len(pmem.pages) or nr % each:
@@ -120,6 +121,12 @@ class Files(DeviceDax):
             )
         return nr, has
 
+    def first_unused(self, pmem: PmemDevice) -> int:
+        """The first page behind all that files have had."""
+        each, pages = pmem.per_folio, iter(pmem.pages)
+        owned = [p.number - p.number % each + each for p in pages if p.frame._values["owner"]]
+        return max([pmem.used, *owned])
+
     @at_setup
     def inodes(self) -> Sequence[Inode]:
         """All files."""
@@ -128,31 +135,22 @@ class Files(DeviceDax):
     def first_blocks(self, inode: Inode, has: int, shares: Inode | None) -> None:
         """Give a new file its blocks: the next `has` pages of the device, or another file's."""
         if shares is None:
-            inode.pages = self.device_pages(has, lambda _, index: self.first_page(inode, index))
+            inode.pages = self.device_pages(has, lambda _, index: inode.dax.pages[inode.first + index])
+            for page in inode.dax.pages:
+                if inode.first <= page.number < inode.first + has:
+                    page.frame._values["owner"] = inode.number
         else:
             inode.pages, shares.reflinked = shares.pages, True
             self.dax_shared = self.dax_shared or self.system.new(AddressSpace, "DAX_SHARED")
         extents = inode._values["extents"]
         if self.system.sparse:
-            extents.begin_as(lambda index: self.untouched_block(inode, index))
-            changed = shares._values["extents"].touched() if shares else ()
-        else:
-            changed = range(0, inode.nr, inode.per_folio)
-        for index in changed:
-            same = shares._values["extents"].peek(index) if shares else self.untouched_block(inode, index)
-            extents.poke(index, same)
-
-    def first_page(self, inode: Inode, index: int) -> Page:
-        """A page that a file has from set-up on."""
-        page: Page = inode.dax.pages[inode.first + index]
-        if not self.system.sparse:
-            page.frame._values["owner"] = inode.number
-        return page
-
-    def untouched_block(self, inode: Inode, index: int) -> Page | None:
-        """The block that a file has had at `index` since set-up, if it has it still."""
-        there = index % inode.per_folio == 0 and any(index in r for r in inode.left)
-        return inode.pages[index] if there else None
+            extents.begin_as(lambda index: inode.pages[index] if self.has_untouched(inode, index) else None)
+        elif shares is None:
+            for index in range(0, has, inode.per_folio):
+                extents.poke(index, inode.pages[index])
+        if shares is not None:
+            for index in shares._values["extents"].touched():
+                extents.poke(index, shares._values["extents"].peek(index))
 
     def entry_names_file(k, entry: DaxEntry) -> bool:
         """Whether the folio of an entry has to name the file: what mapping-exact reckons with."""
@@ -224,7 +222,7 @@ class Files(DeviceDax):
         pages, each = pmem.pages, pmem.per_folio
         if not isinstance(pages, DevicePages):
             return tuple(pages[::each])
-        fresh = next((i for r in unused(pmem) for i in r if not pages.made(i, 1)), None)
+        fresh = next((i for r in free_ranges(pmem) for i in r if not pages.exists(i)), None)
         if fresh is not None:
             pages[fresh]
         return pages.made(0, len(pages), each)
@@ -242,36 +240,49 @@ class Files(DeviceDax):
         page: Page = pmem.pages[head.number + offset]
         return page
 
-    # --- blocks of a machine by hand, whose pages are made when they are touched ---------------------
+    # --- a machine by hand makes pages when they are touched -------------------------------------------
 
     def memmap_init(self, pages: DevicePages, i: int, pgmap: DevPagemap, per_folio: int) -> Page:
-        """A page belongs to the file that has its block."""
+        """A page of a block is its file's: of the file, or files, that had it at set-up if nobody has
+        touched it since."""
         page = super().memmap_init(pages, i, pgmap, per_folio)
-        for pmem in self.system.instances(PmemDevice):
-            if pmem.pgmap is pgmap:  # type: ignore[attr-defined]
-                head = pages.made(i - i % per_folio, 1)
-                page.frame._values["owner"] = (
-                    head[0].frame._values["owner"] if head else untouched_owner(pmem, i)
-                )
+        if pgmap.type == MemoryType.FS_DAX and self.system.sparse:
+            if offset := i % per_folio:
+                self.as_its_head(page, pages[i - offset], offset)
+            for inode in reversed(self.inodes()):
+                index = i - inode.first
+                if inode.dax.pgmap is pgmap and self.has_untouched(inode, index):
+                    inode._values["extents"].poke(index, page)
+                    page.frame._values["owner"] = inode.number
         return page
+
+    def as_its_head(self, page: Page, head: Page, offset: int) -> None:
+        """A page joins its block, which may be in use."""
+        page.frame._values["owner"] = head.frame._values["owner"]
+        mapping = head._values["mapping"]
+        if mapping is not None and not page.large:
+            page._values["mapping"] = mapping
+            page._values["index"] = head._values["index"] + (offset if mapping.host is not None else 0)
+
+    def has_untouched(self, inode: Inode, index: int) -> bool:
+        """Whether a block at `index` is a file's since set-up, and nobody has touched it."""
+        touched = inode._values["extents"].has(index)
+        return not touched and index % inode.per_folio == 0 and any(index in r for r in inode.left)
 
     @at_setup
     def take_untouched(self, inode: Inode, index: int, nr: int) -> None:
-        """The blocks of `nr` pages from `index` on (0: of all that follow) are free, as far as no
-        statement has come across them."""
+        """Free the blocks of `nr` pages from `index` on (0: of all that follow) that no statement has
+        come across."""
         if self.system.sparse:
             end = index + nr if nr else inode.nr
-            parts = [(range(r.start, min(r.stop, index)), range(max(r.start, end), r.stop)) for r in inode.left]
+            parts = [
+                (range(r.start, min(r.stop, index)), range(max(r.start, end), r.stop)) for r in inode.left
+            ]
             inode.left = tuple(part for both in parts for part in both if part)
 
 
-def untouched_owner(pmem: Any, number: int) -> int:
-    """The number of the file that has a page of a device which nobody has touched; 0: nobody."""
-    return next((f.number for f in pmem.inodes if any(number - f.first in r for r in f.left)), 0)
-
-
-def unused(pmem: PmemDevice) -> Iterator[range]:
-    """Where the blocks are that no file has had since set-up: behind all that were given out first."""
+def free_ranges(pmem: PmemDevice) -> Iterator[range]:
+    """Where blocks are that nobody has touched and no file has; behind all that was given out first."""
     each = pmem.per_folio
     yield range(pmem.used, len(pmem.pages), each)
     taken = sorted((f.first + r.start, f.first + r.stop) for f in pmem.inodes for r in f.left)

@@ -44,6 +44,10 @@ class Made(Sequence[T]):
                 self._made[index] = self._make(index)
         return self._made[index]
 
+    def exists(self, index: int) -> bool:
+        """Whether one has been made."""
+        return index in self._made
+
     def __iter__(self) -> Iterator[T]:
         return iter([self._made[i] for i in sorted(self._made)])
 

@@ -116,21 +116,21 @@ class Asking:
     def _watching(self, call: Ongoing, hint: Line | None) -> Iterator[None]:
         """Raise Crash where the kernel goes down meanwhile or soon after; take its warnings."""
         oopses = self._patient and hint is not None and (hint.said or "").startswith("oops")
-        warns = self._patient and hint is not None and hint.warned != ""
+        warns = len(hint.warned) if self._patient and hint is not None else 0
         with suppress(GuestGone):  # of what, is still to be read
             yield
         begun = time.monotonic()
         while True:
             self.reports.must_live()
             waited = time.monotonic() - begun
-            missing = oopses or (warns and not self.reports.has_warned(call.task))
+            missing = oopses or len(self.reports.of(call.task)) < warns
             if waited >= (SOON if missing else QUIET):
                 break
             self.guest.pump(0.05)
         self._patient = self._patient and not missing
         call.note = "; ".join(filter(None, (call.note, self.reports.others())))
 
-    def warned(self, task: str) -> str:
+    def warned(self, task: str) -> tuple[str, ...]:
         return self.reports.warned(task)
 
     # --- pages --------------------------------------------------------------------------------

@@ -78,7 +78,7 @@ def unforeseen(row: Row) -> bool:
     model, machine = row.model, row.machine
     if machine is None:
         return False
-    return crashed(machine) or bool(machine.warned and not (model and model.warned))
+    return crashed(machine) or len(machine.warned) > len(model.warned if model else ())
 
 
 def crashed(line: Line) -> bool:
@@ -117,7 +117,7 @@ def verdict(model: Line | None, machine: Line | None, silent: int | None = None)
         return UNSEEN if line.said is None or (silent is not None and line.moment >= silent) else DIFFERS
     if model.said is None or machine.said is None:
         return UNSEEN
-    if bool(model.warned) != bool(machine.warned):
+    if len(model.warned) != len(machine.warned):
         return DIFFERS
     if model.said == machine.said:
         return AGREES if model.said != "waits" or place(model, machine) else DIFFERS

@@ -77,13 +77,10 @@ class Model:
 
     def _file(self, device: Device, size: int) -> Any:
         """A file of as many pages and blocks as the machine's has."""
-        shape: dict[str, Any] = {"pages": size >> PAGE_SHIFT}
+        pmem = self._records[device.on] if device.on else None
         if device.shared is not None:
-            shape = {"shares": self._records[device.shared]}
-        elif device.blocks is not None:
-            shape["blocks"] = device.blocks >> PAGE_SHIFT
-        assert device.on is not None
-        return self.machine.__getattr__("dax_file")(self._records[device.on], **shape)
+            return self.machine.dax_file(pmem, shares=self._records[device.shared])
+        return self.machine.dax_file(pmem, size, device.blocks)
 
     # --- calls --------------------------------------------------------------------------------
 
@@ -170,7 +167,6 @@ class Model:
 
     def _there(self, va: Va, record: Any = None) -> PageOf:
         """The page of the story at an address; of a hole that was read that which comes there."""
-        _ = self._record(va.page)
         file = self._records[va.device]
         if record is None and va.device.on is not None:
             index = va.offset >> PAGE_SHIFT
@@ -297,13 +293,13 @@ class Model:
         percpu = ref._values["percpu_count"]._values["value"]
         return refs_text(count - k.percpu_count_bias() + percpu + untouched)
 
-    def warned(self, task: str) -> str:
+    def warned(self, task: str) -> tuple[str, ...]:
         known = self.machine.warnings
         mine = [w for w in known if task in ("", w.task) or w.task not in self._tasks]
         known[:] = [w for w in known if w not in mine]
         fresh = [text for text in dict.fromkeys(w.text for w in mine) if text not in self._said]
         self._said.update(fresh)
-        return "; ".join(fresh)
+        return tuple(fresh)
 
     def _crash(self, broken: RuleBroken) -> Crash:
         """What the kernel does where the specified code trips."""

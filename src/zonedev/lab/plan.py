@@ -37,8 +37,8 @@ class Planner:
     def look_pagemap(self, device: Device, hint: Line | None) -> str | None:
         return None
 
-    def warned(self, task: str) -> str:
-        return ""
+    def warned(self, task: str) -> tuple[str, ...]:
+        return ()
 
 
 def devices_of(scenario: type[Scenario], scope: Mapping[str, Any]) -> list[Device]:

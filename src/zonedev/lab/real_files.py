@@ -46,7 +46,6 @@ class FileCalls(Asking):
             ended(va.page)
 
     def _page_at(self, call: Ongoing, va: Va, pfn: int) -> PageOf:
-        _ = self._pfn(va.page)
         assert va.device.on is not None
         device = self._places[va.device.on]
         if not 0 <= pfn - device.pfn < device.size >> PAGE_SHIFT:

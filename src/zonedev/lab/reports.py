@@ -55,15 +55,15 @@ class Reports:
         else:
             self._warnings.append((self._tasks.get(report.pid or 0, ""), text))
 
-    def warned(self, task: str) -> str:
+    def of(self, task: str) -> tuple[str, ...]:
         """Where there were warnings in a task, or outside of all tasks; "" as `task`: in any."""
-        mine = [w for w in self._warnings if task == "" or w[0] in ("", task)]
-        self._warnings = [w for w in self._warnings if w not in mine]
-        return "; ".join(dict.fromkeys(where for _, where in mine))
+        return tuple(where for name, where in self._warnings if task == "" or name in ("", task))
 
-    def has_warned(self, task: str) -> bool:
-        """Whether warned() would have something to say."""
-        return any(w[0] in ("", task) for w in self._warnings)
+    def warned(self, task: str) -> tuple[str, ...]:
+        """The same, told once."""
+        found = self.of(task)
+        self._warnings = [w for w in self._warnings if task != "" and w[0] not in ("", task)]
+        return found
 
     def others(self) -> str:
         """The warnings that are not compared, since it was asked last."""

@@ -28,7 +28,7 @@ class Line:
     """What happened, in the grammar that both sides share.
 
     `moment` counts the calls.  `said` is the outcome; None where it cannot be seen here.
-    `warned` is where the kernel has warned meanwhile, and gone on: whether it has is compared,
+    `warned` is where the kernel has warned meanwhile, and gone on: how often it has is compared,
     where is not.  Nor is `note`.
     """
 
@@ -39,7 +39,7 @@ class Line:
     said: str | None
     note: str = ""
     stack: tuple[str, ...] = ()  # of a call that waits, innermost first
-    warned: str = ""
+    warned: tuple[str, ...] = ()
 
     @property
     def key(self) -> tuple[int, str, str, str]:
@@ -99,9 +99,9 @@ class Side(Protocol):
     def look_pagemap(self, device: Device, hint: Line | None) -> str | None:
         """The references of a device's pagemap, in words; None where they cannot be seen."""
 
-    def warned(self, task: str) -> str:
+    def warned(self, task: str) -> tuple[str, ...]:
         """Where the kernel has warned in a task's calls, and outside of all tasks, since it was
-        asked last: "" for nowhere.  "" as `task` is all tasks."""
+        asked last.  "" as `task` is all tasks."""
 
 
 class SetUp:

@@ -103,8 +103,8 @@ class Teller:
             for program in self._waiting():
                 assert program.ongoing is not None
                 self._say("end", program.task, program.ongoing.text, "waits for good")
-            if where := self.side.warned(""):
-                self._say("end", "", "the kernel", "WARNING", note=where)  # when nobody called it
+            if warned := self.side.warned(""):  # when nobody called it
+                self._say("end", "", "the kernel", "WARNING", note="; ".join(warned))
         except Crash:
             pass
         finally:

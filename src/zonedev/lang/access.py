@@ -162,9 +162,7 @@ class Access(Variables):
             length = ir.const(lengths[0])
             if isinstance(owner, Dyn):
                 length = choice_of([ir.const(n) for n in lengths], ir.binary("-", owner.expr, ir.const(1)))
-            outside = ir.binary(
-                "or", ir.binary("<", number, ir.const(0)), ir.binary(">=", number, length)
-            )
+            outside = ir.binary("or", ir.binary("<", number, ir.const(0)), ir.binary(">=", number, length))
             text = f"{frame.site.name}, {frame.place(node)}: the index is outside of {path}"
             self.fail(outside, "counter-range", text, always=True)
         return number
@@ -230,4 +228,3 @@ class Access(Variables):
         elif kind.what == "bool" and mine != BIT:
             number = ir.binary("!=", number, ir.const(0))
         return number
-

@@ -26,7 +26,6 @@ def signature(function: Any) -> inspect.Signature:
     return inspect.signature(function)
 
 
-
 @cache
 def assigned_names(definition: ast.FunctionDef) -> frozenset[str]:
     return frozenset(

@@ -147,6 +147,10 @@ class Array:
         self._owner._system.runtime.access(self._owner, self._field, write=True)
         self.poke(index, self._field.checked(self._owner, value))
 
+    def has(self, index: int) -> bool:
+        """Whether an element was written, and holds something else than the default."""
+        return index in self._values
+
     def touched(self) -> Iterator[int]:
         """The indices whose value is not the default."""
         return iter(sorted(self._values))

@@ -170,5 +170,3 @@ class Statements(Words):
         with self.inside("atomic") if not self.ghost else nullcontext():
             self.block(node.body, frame)
         self.first = before
-
-

@@ -228,5 +228,3 @@ class Variables(Graph):
     def known_number(self, value: Value) -> int | None:
         """A number that set-up has fixed."""
         return value.value if isinstance(value, Static) and isinstance(value.value, int) else None
-
-

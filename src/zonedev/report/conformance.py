@@ -99,12 +99,13 @@ def said_by(line: Line, where: str = "") -> str:
     if said == "waits":
         where = where or (line.stack[0] if line.stack else "")
         said = f"waits in {where}" if where else "waits"
-    return f"{said}, WARNING" if said and line.warned else said
+    warned = f", {len(line.warned)} WARNINGs" if len(line.warned) > 1 else ", WARNING" if line.warned else ""
+    return said + (warned if said else "")
 
 
 def note_of(line: Line) -> str:
     """What is not compared of a line."""
-    return "; ".join(filter(None, (line.warned, line.note)))
+    return "; ".join(filter(None, (*line.warned, line.note)))
 
 
 def wrapped(text: str, indent: str = "    ") -> Iterator[str]:
@@ -171,4 +172,4 @@ def side_object(line: Line | None) -> dict[str, Any] | None:
     """What a side said; null where it has no such line."""
     if line is None:
         return None
-    return {"said": line.said, "warned": line.warned, "note": line.note, "stack": list(line.stack)}
+    return {"said": line.said, "warned": list(line.warned), "note": line.note, "stack": list(line.stack)}

@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from zonedev.kernel.inode import Inode
+from zonedev.kernel.mapping import file_indices
 from zonedev.kernel.page import Page
+from zonedev.kernel.pgtable import indices
 from zonedev.lang.runtime import current, ensure
 from zonedev.lang.system import Monitor
 from zonedev.rules.base import Rule
+from zonedev.rules.counts import entries_in
 
 
 def freed(k: Any, inode: Inode, index: int, page: Page) -> None:
@@ -32,7 +35,7 @@ def unreached(k: Any, inode: Inode, page: Page) -> None:
         )
         ensure(
             "block-reuse",
-            not any(task.tlb[va].page is page for va in range(len(task.tlb))),
+            not any(task.tlb[va].page is page for va in indices(task, "tlb", 0, len(task.tlb), 1)),
             "the block of {} in {} is freed, but the TLB of {} still maps it",
             page,
             inode,
@@ -41,7 +44,7 @@ def unreached(k: Any, inode: Inode, page: Page) -> None:
     for mm in k.system.instances("Mm"):
         ensure(
             "block-reuse",
-            not any(mm.pte[va].page is page or mm.pmd[va].page is page for va in range(len(mm.pte))),
+            entries_in(mm, page) == 0,
             "the block of {} in {} is freed, but {} still maps it",
             page,
             inode,
@@ -80,7 +83,7 @@ BLOCK_REUSE = Rule(
 def owned(k: Any) -> None:
     """At rest a folio names its file, or counts the files that share it."""
     for inode in k.inodes():
-        for index in range(0, inode.nr, inode.per_folio):
+        for index in file_indices(inode, "i_pages", 0):
             entry = inode.i_pages[index]
             if entry.page is not None and k.entry_names_file(entry):
                 named(k, inode, index, entry.page.head)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from zonedev.kernel.mapping import file_indices
 from zonedev.kernel.page import DevPagemap, Page
 from zonedev.kernel.pgtable import indices
 from zonedev.lang.runtime import ensure
@@ -89,7 +90,7 @@ def entries_of_files(k: Any, page: Page) -> int:
     return sum(
         int(k.entry_has(file, file.i_pages[at], page))
         for file in k.entered_files()
-        for at in range(0, file.nr, file.per_folio)
+        for at in file_indices(file, "i_pages", 0)
     )
 
 

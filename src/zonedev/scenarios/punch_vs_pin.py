@@ -87,7 +87,13 @@ class PunchVsGupFast(Scenario):
 
     source = "mm/gup.c: grab, then look again; fs/dax.c: unmap, then count"
     scope = {"tlb": TLB}
-    rules: ClassVar[tuple[str, ...] | None] = ("block-reuse", "data-integrity", "page-lifetime", "refcount-exact", "mapping-exact")
+    rules: ClassVar[tuple[str, ...] | None] = (
+        "block-reuse",
+        "data-integrity",
+        "page-lifetime",
+        "refcount-exact",
+        "mapping-exact",
+    )
     progress = alone = "truncate-terminates"
     orders: ClassVar[tuple[str, ...]] = ("A B A",)
     expected = {
