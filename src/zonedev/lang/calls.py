@@ -200,9 +200,12 @@ class Calls(Builtin):
                 inner.scope.bound[name] = self.temp(value.expr, value.kind)
             else:
                 inner.scope.bound[name] = value
+        outer = self.assigned
         self.block(definition.body, inner)
         self.leave(inner, Static(None), definition)
-        return self.result(inner)
+        value = self.result(inner)
+        self.assigned = outer
+        return value
 
     def entered(self, function: FunctionType, frame: Frame | None, node: ast.AST) -> Frame:
         """The frame of a call."""
@@ -243,6 +246,7 @@ class Calls(Builtin):
             raise Unreachable
         if len(inner.returns) > 1:
             after, assigned = self.current, self.assigned
+            self.learn(inner, "the result", [(returned, place) for _, returned, place in inner.returns])
             for node, returned, place in inner.returns:
                 self.current = node
                 self.assign(inner, "the result", returned, place)

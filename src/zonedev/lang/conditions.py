@@ -13,6 +13,7 @@ from zonedev.lang.frames import Frame
 from zonedev.lang.graph import Node
 from zonedev.lang.records import BIT, Array
 from zonedev.lang.refused import not_in_the_language
+from zonedev.lang.source import method_name
 from zonedev.lang.values import NUMBERS, Dyn, Static, Value, same, truth_value
 
 COMPARE: dict[type[ast.cmpop], str] = {
@@ -31,7 +32,7 @@ class Conditions(Access):
     """The value of comparisons, `and`, `or` and conditional expressions."""
 
     def value(self, node: ast.expr, frame: Frame) -> Value:
-        method = getattr(self, f"ev_{type(node).__name__.lower()}", None)
+        method = getattr(self, method_name("ev", type(node).__name__), None)
         if method is None:
             raise frame.error(node, not_in_the_language(node))
         found: Value = method(node, frame)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import ast
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
-from types import FunctionType
+from types import CodeType, FunctionType
 from typing import Any
 
 from zonedev.lang.errors import LoweringError
@@ -14,6 +14,11 @@ from zonedev.lang.graph import Node
 
 Key = tuple[Any, ...]
 PRIMITIVES_FILE = str(Path(__file__).with_name("primitives.py"))
+
+
+@cache
+def local_names(code: CodeType) -> frozenset[str]:
+    return frozenset(code.co_varnames + code.co_cellvars)
 
 
 @dataclass(eq=False)
@@ -24,10 +29,9 @@ class Scope:
     function: FunctionType
     bound: dict[str, Any] = field(default_factory=dict)  # arguments never assigned to, variables of for loops
 
-    @cached_property
+    @property
     def locals(self) -> frozenset[str]:
-        code = self.function.__code__
-        return frozenset(code.co_varnames + code.co_cellvars)
+        return local_names(self.function.__code__)
 
     @cached_property
     def closure(self) -> dict[str, Any]:

@@ -65,7 +65,7 @@ def lower_checks(system: System, fails: Fails) -> tuple[Node, dict[str, Kind]]:
 def passes(
     system: System, task: Record | None, fails: Fails, walk: Callable[[Lowering], None]
 ) -> tuple[Node, dict[str, Kind]]:
-    """Walk until nothing new is learned of the locals.  The errors of the last pass count."""
+    """Walk until no local holds more than was thought.  The errors of the last pass count."""
     variables: Known = {}
     for _ in range(MAX_PASSES):
         lowering = Lowering(system, task, fails, variables)

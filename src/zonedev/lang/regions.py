@@ -38,27 +38,34 @@ def cut(entry: Node) -> tuple[list[Effect], list[Cut]]:
 
 def liveness(order: list[Node]) -> dict[int, set[str]]:
     """The locals that are needed from the beginning of each node on."""
-    live: dict[int, set[str]] = {id(n): set() for n in order}
+    own = [(id(n), [id(s) for s in successors(n)], *uses(n)) for n in reversed(order)]
+    live: dict[int, set[str]] = {number: set() for number, *_ in own}
     changed = True
     while changed:
         changed = False
-        for node in reversed(order):
-            needed: set[str] = set()
-            for nxt in successors(node):
-                needed |= live[id(nxt)]
-            if node.term and node.term[0] == "if":
-                needed.update(ir.locals_of(node.term[1]))
-            for effect in reversed(node.effects):
-                if effect[0] in ("let", "choice"):
-                    needed.discard(effect[1])
-                for e in ir.effect_exprs(effect):
-                    needed.update(ir.locals_of(e))
-            if node.lost is not None:
-                needed.update(ir.locals_of(node.lost))
-            if needed != live[id(node)]:
-                live[id(node)] = needed
+        for number, following, needed, made in own:
+            now = needed.union(*(live[nxt] - made for nxt in following))
+            if len(now) != len(live[number]):  # it only ever grows
+                live[number] = now
                 changed = True
     return live
+
+
+def uses(node: Node) -> tuple[set[str], set[str]]:
+    """The locals that a node needs, and those that it gives a value to."""
+    needed: set[str] = set()
+    made: set[str] = set()
+    if node.term and node.term[0] == "if":
+        needed.update(ir.locals_of(node.term[1]))
+    for effect in reversed(node.effects):
+        if effect[0] in ("let", "choice"):
+            needed.discard(effect[1])
+            made.add(effect[1])
+        for e in ir.effect_exprs(effect):
+            needed.update(ir.locals_of(e))
+    if node.lost is not None:
+        needed.update(ir.locals_of(node.lost))
+    return needed, made
 
 
 @dataclass

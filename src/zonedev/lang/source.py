@@ -28,6 +28,12 @@ def _functions(file: str) -> dict[int, ast.FunctionDef | ast.Lambda]:
 
 
 @cache
+def method_name(prefix: str, kind: str) -> str:
+    """Of the method that lowers nodes of a kind."""
+    return f"{prefix}_{kind.lower()}"
+
+
+@cache
 def lines(file: str) -> list[str]:
     """The lines of a source file."""
     return Path(file).read_text(encoding="utf-8").splitlines()

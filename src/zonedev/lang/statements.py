@@ -11,6 +11,7 @@ from zonedev.lang.expressions import BINARY
 from zonedev.lang.frames import Frame
 from zonedev.lang.graph import Node
 from zonedev.lang.refused import not_in_the_language
+from zonedev.lang.source import method_name
 from zonedev.lang.values import Static, Value
 from zonedev.lang.words import Words
 
@@ -24,7 +25,7 @@ class Statements(Words):
         for statement in body:
             if self.current is None:
                 return
-            method = getattr(self, f"do_{type(statement).__name__.lower()}", None)
+            method = getattr(self, method_name("do", type(statement).__name__), None)
             if method is None:
                 raise frame.error(statement, not_in_the_language(statement))
             outer = frame.statement, frame.accesses

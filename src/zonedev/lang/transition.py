@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from zonedev.lang import expr as ir
@@ -140,6 +142,24 @@ def lower(system: System, rules: frozenset[str] | None = None) -> TransitionSyst
 
     Raises SpecError, with the place, for what the language does not have.
     """
+    with uncollected():
+        return lowered(system, rules)
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Without garbage collections: many small objects are made, and nearly all of them stay."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
+
+
+def lowered(system: System, rules: frozenset[str] | None) -> TransitionSystem:
+    """The programs, then the layout of a state, then what it lets us leave out."""
     fails = Fails(rules)
     tasks = []
     for number, program in enumerate(system.programs):

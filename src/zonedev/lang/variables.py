@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -44,7 +44,7 @@ class Variables(Graph):
         super().__init__()
         self.system, self.task, self.fails, self.variables = system, task, fails, variables
         self.groups: dict[tuple[str, str], Group] = {(g.cls, g.path): g for g in system.groups()}
-        self.changed: list[tuple[str, str]] = []  # locals of which this pass learned more, and where
+        self.changed: list[tuple[str, str]] = []  # locals that may hold more than was thought, and where
         self.atomic = 0  # depth of atomic blocks
         self.ghost = 0  # depth of rule checks, whose reads are no steps
         self.way: Key = ()  # which iterations of unrolled loops and which lambdas this is in
@@ -115,17 +115,25 @@ class Variables(Graph):
         if name in frame.scope.bound:
             raise frame.error(node, f"{name} is the variable of a for loop here: assign to another name")
         key = (frame.scope.key, name)
-        before = self.variables.get(key)
-        after = self.join(before, value, frame, node, name)
-        self.variables[key] = after
-        if type(after) is not type(before) or after != before:
-            self.changed.append((name, frame.place(node)))
+        self.learn(frame, name, [(value, node)])
+        after = self.variables[key]
         self.assigned |= {key}
         if isinstance(after, Kind):
             self.emit(("let", self.lowered_name(key), self.encoded(value, frame, node)))
         elif isinstance(after, PartKind):
             assert isinstance(value, Part)
             self.emit(("let", self.lowered_name(key), value.parent.expr))
+
+    def learn(self, frame: Frame, name: str, values: Sequence[tuple[Value, ast.AST]]) -> None:
+        """A local may hold these.  What was lowered with less in mind has to be lowered again."""
+        key = (frame.scope.key, name)
+        before = after = self.variables.get(key)
+        for value, node in values:
+            after = self.join(after, value, frame, node, name)
+        assert after is not None
+        self.variables[key] = after
+        if before is not None and (type(after) is not type(before) or after != before):
+            self.changed.append((name, frame.place(values[-1][1])))
 
     def join(
         self, before: Static | Kind | PartKind | None, value: Value, frame: Frame, node: ast.AST, name: str
