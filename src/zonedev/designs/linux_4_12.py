@@ -49,7 +49,9 @@ class Linux412(Linux510):
     def folio_put_refs(k, folio: Page, refs: int) -> None:
         """put_page(): the last put gives the pagemap's reference back (include/linux/mm.h,
         mm/swap.c).  fsdax pages wake at 1 from v4.18 on."""
-        if atomic_dec_and_test(folio._refcount):
+        if folio.anon:
+            k.put_anon_folio(folio, refs)
+        elif atomic_dec_and_test(folio._refcount):
             k.put_zone_device_page(folio)
 
     def get_page(k, page: Page) -> None:
@@ -79,6 +81,9 @@ class Linux412(Linux510):
         if not k.pte_access_permitted(entry, flags):
             return None
         page = k.subpage(mm.vma_at[va], va, entry)
+        if page.anon:
+            k.get_page(page)
+            return page
         pgmap = k.get_dev_pagemap(page.array)
         if pgmap is None:
             return None
@@ -162,7 +167,7 @@ class Linux412(Linux510):
     def ext4_dax_huge_fault(k, vma: Vma, va: int, write: bool) -> bool:
         """A PTE that is there is made writable by ext4_dax_pfn_mkwrite() (mm/memory.c,
         wp_pfn_shared)."""
-        if vma.vm_file.size == "pte":
+        if vma.vm_file.size == "pte" and not vma.private:
             pte = vma.mm.pte[va]
             if pte.present:
                 return not write or pte.write or k.ext4_dax_pfn_mkwrite(vma, va, pte)

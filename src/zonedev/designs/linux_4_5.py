@@ -56,12 +56,16 @@ class Linux45(Linux412):
         71389703839e (v4.12)."""
         BUG_ON(atomic_read(page._refcount) <= 0, "get_page() of a page without references")
         atomic_inc(page._refcount)
-        pgmap = page.pgmap
-        k.percpu_ref_get(pgmap.ref)
+        if not page.anon:
+            pgmap = page.pgmap
+            k.percpu_ref_get(pgmap.ref)
 
     def folio_put_refs(k, folio: Page, refs: int) -> None:
         """put_zone_device_page() after the decrement (include/linux/mm.h), until
         71389703839e (v4.12).  The count never falls to zero: the first reference stays."""
+        if folio.anon:
+            k.put_anon_folio(folio, refs)
+            return
         BUG_ON(atomic_dec_and_test(folio._refcount), "a device page was freed")
         pgmap = folio.pgmap
         k.put_dev_pagemap(pgmap)
@@ -79,7 +83,33 @@ class Linux45(Linux412):
         if index >= inode.i_size:
             return False
         page = k.iomap_begin(inode, index, write)
+        if k.is_cow_fault(vma):
+            return k.dax_copy_locked(vma, at, page)
         return page is not None and k.dax_insert_block(vma, at, page, write)
+
+    def dax_copy_locked(k, vma: Vma, at: int, page: Page | None) -> bool:
+        """The end of __dax_fault() for a copy: i_mmap_rwsem, in the place of a page's lock, keeps
+        truncate off until do_cow_fault() has mapped it (fs/dax.c), until v4.11."""
+        inode = vma.vm_file
+        if not k.copy_cow_page_dax(inode, page):
+            return False
+        down_read(inode.mapping.i_mmap_rwsem)
+        inside: bool = at - vma.start < inode.i_size
+        if not inside:
+            up_read(inode.mapping.i_mmap_rwsem)
+        return inside
+
+    def do_cow_fault(k, vma: Vma, va: int) -> bool:
+        """Maps the copy itself, under the lock that the handler returns with (mm/memory.c), until
+        v4.11."""
+        if not k.folio_prealloc(vma):
+            return False
+        done = k.ext4_dax_huge_fault(vma, va, False)
+        if done:
+            k.finish_fault(vma, va)
+            up_read(vma.vm_file.mapping.i_mmap_rwsem)
+        k.put_unused_copy()
+        return done
 
     def dax_insert_block(k, vma: Vma, at: int, page: Page, write: bool) -> bool:
         """dax_insert_mapping(): i_size once more, with i_mmap_rwsem held against truncate; then

@@ -47,6 +47,9 @@ class Linux510(Linux61):
     def folio_put_refs(k, folio: Page, refs: int) -> None:
         """put_page(), and before it for several references put_compound_head()'s
         subtraction (mm/gup.c, put_page_refs)."""
+        if folio.anon:
+            k.put_anon_folio(folio, refs)
+            return
         if refs > 1:
             atomic_sub(folio._refcount, refs - 1)
         if k.devmap_managed():
@@ -90,10 +93,12 @@ class Linux510(Linux61):
         k.percpu_ref_exit(pgmap.ref)
         k.pageunmap_range(pgmap)
 
-    def unmap_mapping_range(k, mapping: AddressSpace, first: int = 0, nr: int = 0) -> None:
+    def unmap_mapping_range(
+        k, mapping: AddressSpace, first: int = 0, nr: int = 0, even_cows: bool = False
+    ) -> None:
         """Holds i_mmap_rwsem for writing (mm/memory.c)."""
         down_write(mapping.i_mmap_rwsem)
-        k.unmap_mapping_range_tree(mapping, first, nr)
+        k.unmap_mapping_range_tree(mapping, first, nr, even_cows)
         up_write(mapping.i_mmap_rwsem)
 
     # --- fault -----------------------------------------------------------------------------------

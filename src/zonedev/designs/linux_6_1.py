@@ -29,9 +29,9 @@ class Linux61(Linux612):
         return False
 
     def gup_device_huge(k, table: Any, mm: Mm, va: int, flags: int) -> Page | None:
-        """__gup_device_huge(): try_grab_page() tests the count and then adds (mm/gup.c), until
-        "mm/gup: clear the LRU flag of a page before adding to LRU batch" and its series made all
-        of GUP-fast use try_grab_folio_fast() (v6.11)."""
+        """__gup_device_huge(): try_grab_page() tests the count and then adds (mm/gup.c).  v6.12 has
+        try_grab_folio_fast() in its place; which patch in between was the first is not
+        established here."""
         vma = mm.vma_at[va]
         at = k.huge_start(vma, va)
         entry = table[at]

@@ -54,6 +54,9 @@ class Linux612(Linux615):
     def folio_put_refs(k, folio: Page, refs: int) -> None:
         """put_devmap_managed_page_refs() comes first, while any fsdax pagemap exists
         (include/linux/mm.h), until "fs/dax: Properly refcount fs dax pages" (v9 19/20)."""
+        if folio.anon:
+            k.put_anon_folio(folio, refs)
+            return
         if k.devmap_managed():
             pgmap = folio.pgmap
             kind = pgmap.type
@@ -106,7 +109,8 @@ class Linux612(Linux615):
         to put (mm/memory.c), until v9 20/20."""
         spin_lock(vma.mm.ptl)
         for va in indices(vma.mm, "pte", first, nr, 1):
-            k.zap_devmap(vma.mm.pte, va)
+            if not k.zap_copy(vma, va):
+                k.zap_devmap(vma.mm.pte, va)
         spin_unlock(vma.mm.ptl)
 
     def zap_huge(k, table: Any, vma: Vma, start: int) -> None:
@@ -122,6 +126,10 @@ class Linux612(Linux615):
             table[at] = NONE
         if entry.present:
             current().gather_range = True
+
+    def vm_normal_page(k, entry: Pte) -> Page | None:
+        """NULL for devmap as well (mm/memory.c), until v9 19/20."""
+        return entry.page if entry.page.anon else None
 
     # --- fsdax -------------------------------------------------------------------------------------
 
@@ -249,6 +257,8 @@ class Linux612(Linux615):
         pte = mm.pte[va]
         if not k.pte_access_permitted(pte, flags) or flags & FOLL_LONGTERM:
             return None
+        if pte.page.anon:
+            return k.gup_fast_devmap_pte(mm, va, pte, flags)
         pgmap = k.get_dev_pagemap(pte.page.array)
         if pgmap is None:
             return None
@@ -320,6 +330,10 @@ class Linux612(Linux615):
         entry = table[at]
         if k.pte_access_permitted(entry, flags):
             page = k.subpage(mm.vma_at[va], va, entry)
+            if page.anon:
+                taken = page if k.try_grab_folio(page, flags) else None
+                spin_unlock(mm.ptl)
+                return taken
             pgmap = k.get_dev_pagemap(page.array)
             current().gup_pgmap = pgmap
             if pgmap is not None:

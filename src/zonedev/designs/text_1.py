@@ -93,8 +93,9 @@ class GenericGup:
         pte = mm.pte[va]
         if not k.pte_access_permitted(pte, flags):
             return None
-        pgmap = k.get_dev_pagemap(pte.page.array)
-        if pgmap is None:
+        anon: bool = pte.page.anon
+        pgmap = None if anon else k.get_dev_pagemap(pte.page.array)
+        if pgmap is None and not anon:
             return None
         if not atomic_inc_not_zero(pte.page._refcount):
             return None

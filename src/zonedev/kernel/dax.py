@@ -17,7 +17,7 @@ from zonedev.lang.primitives import (
     srcu_read_unlock,
 )
 from zonedev.lang.records import replace
-from zonedev.lang.runtime import atomic
+from zonedev.lang.runtime import atomic, current
 
 
 class Dax(DaxEntries):
@@ -128,7 +128,9 @@ class Dax(DaxEntries):
         page = k.iomap_begin(inode, index, write)
         shared = k.block_is_shared(inode, index, page)
         sync = k.dax_fault_is_synchronous(vma, write)
-        if page is None:
+        if k.is_cow_fault(vma):
+            done = k.dax_fault_cow_page(vma, at, page)
+        elif page is None:
             done = not write and k.dax_load_hole(vma, at, entry)
         elif write and shared:
             done = k.dax_fault_cow(vma, at, entry, page)
@@ -156,6 +158,21 @@ class Dax(DaxEntries):
         new = DaxEntry(page=page, dirty=write and not sync)
         k.dax_insert_entry(vma.vm_file, at - vma.start, entry, new, shared)
         return sync or k.dax_insert_mapping(vma, at, page, write)
+
+    def dax_fault_cow_page(k, vma: Vma, at: int, page: Page | None) -> bool:
+        """A write to a private mapping: of the block, which `page` is, a copy is mapped; the file
+        has no part in it (fs/dax.c)."""
+        if not k.copy_cow_page_dax(vma.vm_file, page):
+            return False
+        k.finish_fault(vma, at)
+        return True
+
+    def copy_cow_page_dax(k, inode: Inode, page: Page | None) -> bool:
+        """The bytes of a block, or zeroes for a hole; false for EIO (fs/dax.c)."""
+        if page is not None and not k.dax_iomap_direct_access(inode.dax):
+            return False
+        k.copy_user_page(current().cow_page, page)
+        return True
 
     def dax_fault_cow(k, vma: Vma, at: int, entry: DaxEntry, page: Page) -> bool:
         """A write to a shared block: a copy takes its place (fs/dax.c dax_fault_iter(),

@@ -28,6 +28,8 @@ class Ext4(DaxLayout):
     def handle_mm_fault(k, vma: Vma, va: int, write: bool) -> bool:
         """A fault under mmap_lock or the VMA's lock, by the file's handler; false for
         SIGBUS (mm/memory.c)."""
+        if vma.private:
+            return k.handle_pte_fault(vma, va, write)
         if k.vma_is_fsdax(vma):
             return k.ext4_dax_huge_fault(vma, va, write)
         return k.dev_dax_huge_fault(vma, va, write)
@@ -65,9 +67,9 @@ class Ext4(DaxLayout):
     def truncate_pagecache(k, inode: Inode, first: int, nr: int = 0) -> None:
         """Unmap, drop what is cached, and unmap what was copied on write meanwhile
         (mm/truncate.c)."""
-        k.unmap_mapping_range(inode.mapping, first, nr)
+        k.unmap_mapping_range(inode.mapping, first, nr, even_cows=True)
         k.truncate_inode_pages_range(inode, first, nr)
-        k.unmap_mapping_range(inode.mapping, first, nr)
+        k.unmap_mapping_range(inode.mapping, first, nr, even_cows=True)
 
     def ext4_truncate(k, inode: Inode, first: int, nr: int = 0) -> None:
         """Free the blocks of `nr` pages from `first` on; 0: of all that follow

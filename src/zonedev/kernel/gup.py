@@ -62,12 +62,16 @@ class Gup(Pmem):
         """Looks into the pagemap before any reference is held: only interrupts being off
         keep it there (include/linux/memremap.h)."""
         folio = k.page_folio(page)
+        if folio.anon:
+            return False
         pgmap = folio.pgmap
         kind = pgmap.type
         return kind > 1  # no P2PDMA pages here
 
     def folio_is_longterm_pinnable(k, folio: Page) -> bool:
         """File systems tolerate short delays of a truncate only (include/linux/mm.h)."""
+        if folio.anon:
+            return True
         pgmap = folio.pgmap
         kind = pgmap.type
         return kind != MemoryType.FS_DAX
@@ -166,7 +170,7 @@ class Gup(Pmem):
         reject_file_backed = (
             flags & (FOLL_PIN | FOLL_LONGTERM | FOLL_WRITE) == FOLL_PIN | FOLL_LONGTERM | FOLL_WRITE
         )
-        if not reject_file_backed and folio.large:
+        if folio.anon or (not reject_file_backed and folio.large):
             return True
         mapping = folio.mapping
         if mapping is None:

@@ -6,13 +6,12 @@ it to a file are a step each, where ext4 waits for a journal commit in between, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from zonedev.kernel.device_dax import DeviceDax
 from zonedev.kernel.mapping import AddressSpace, DaxEntry, VmFile
-from zonedev.kernel.memremap import DevicePages
-from zonedev.kernel.page import DevPagemap, MemoryType, Page
+from zonedev.kernel.page import Page
+from zonedev.kernel.sparse import SparseFiles, up_to
 from zonedev.lang.errors import SpecError
 from zonedev.lang.primitives import Lock, RwSem, atomic_t
 from zonedev.lang.records import (
@@ -25,6 +24,9 @@ from zonedev.lang.records import (
     ref,
 )
 from zonedev.lang.runtime import at_setup, atomic
+
+#: Files of a device: Frame.owner tells no more apart.
+MOST_FILES = 3
 
 
 class PmemDevice(Record):
@@ -63,7 +65,7 @@ class Inode(VmFile):
     left: Any = const(())  # ranges of these blocks that a machine by hand has not taken away
 
 
-class Files(DeviceDax):
+class Files(SparseFiles):
     """Inodes and their blocks as of v7.2."""
 
     #: PAGE_MAPPING_DAX_SHARED of v6.2 to v6.14, PAGE_MAPPING_DAX_COW before: no real mapping.
@@ -108,17 +110,24 @@ class Files(DeviceDax):
     ) -> tuple[int, int]:
         """The pages of a new file, and how many of them have blocks; SpecError where the device
         has no room."""
+        if not isinstance(pmem, PmemDevice):
+            raise SpecError(f"{pmem!r} has no files: give what pmem_device() returned")
+        if len(pmem.inodes) == MOST_FILES:
+            raise SpecError(f"{pmem!r} has {MOST_FILES} files, and can have no more: give another device")
         if shares is not None:
+            if not any(shares is inode for inode in pmem.inodes):
+                raise SpecError(f"shares {shares!r}: give a file on {pmem!r}")
+            if pages or blocks is not None:
+                raise SpecError(f"shares {shares!r}: give no size and no blocks, for the copy has those")
             return shares.nr, shares.nr
-        each, free = pmem.per_folio, len(pmem.pages) - self.first_unused(pmem)
         nr = pages or len(pmem.pages)
         has = nr if blocks is None else blocks
-        if not 0 < nr <= len(pmem.pages) or nr % each:
-            raise SpecError(f"a file of {nr} pages: give a multiple of {each}, up to {len(pmem.pages)}")
-        if not 0 <= has <= min(nr, free) or has % each:
-            raise SpecError(
-                f"a file with {has} pages of blocks: give a multiple of {each}, up to {min(nr, free)}"
-            )
+        if not 0 < nr <= len(pmem.pages) or nr % pmem.per_folio:
+            most = len(pmem.pages)
+            raise SpecError(f"a file of {nr} pages: give {up_to(most, pmem, pmem.per_folio)}")
+        most = min(nr, len(pmem.pages) - self.first_unused(pmem))
+        if not 0 <= has <= most or has % pmem.per_folio:
+            raise SpecError(f"a file with blocks for {has} pages: give {up_to(most, pmem)}")
         return nr, has
 
     def first_unused(self, pmem: PmemDevice) -> int:
@@ -214,79 +223,3 @@ class Files(DeviceDax):
                     if page is head:
                         for each in k.block_pages(inode.dax, head):
                             each.frame.owner = 0
-
-    @at_setup
-    def device_blocks(self, pmem: PmemDevice) -> Sequence[Page]:
-        """The first page of every block of a device; in a machine by hand of those that somebody
-        has touched, and of another one that is free."""
-        pages, each = pmem.pages, pmem.per_folio
-        if not isinstance(pages, DevicePages):
-            return tuple(pages[::each])
-        fresh = next((i for r in free_ranges(pmem) for i in r if not pages.exists(i)), None)
-        if fresh is not None:
-            pages[fresh]
-        return pages.made(0, len(pages), each)
-
-    @at_setup
-    def block_pages(self, pmem: PmemDevice, head: Page) -> Sequence[Page]:
-        """The pages of the block that begins with `head`."""
-        if isinstance(pmem.pages, DevicePages):
-            return pmem.pages.made(head.number, pmem.per_folio)
-        return tuple(pmem.pages[head.number : head.number + pmem.per_folio])
-
-    @at_setup
-    def block_page(self, pmem: PmemDevice, head: Page, offset: int) -> Page:
-        """The page at `offset` of the block that begins with `head`."""
-        page: Page = pmem.pages[head.number + offset]
-        return page
-
-    # --- a machine by hand makes pages when they are touched -------------------------------------------
-
-    def memmap_init(self, pages: DevicePages, i: int, pgmap: DevPagemap, per_folio: int) -> Page:
-        """A page of a block is its file's: of the file, or files, that had it at set-up if nobody has
-        touched it since."""
-        page = super().memmap_init(pages, i, pgmap, per_folio)
-        if pgmap.type == MemoryType.FS_DAX and self.system.sparse:
-            if offset := i % per_folio:
-                self.as_its_head(page, pages[i - offset], offset)
-            for inode in reversed(self.inodes()):
-                index = i - inode.first
-                if inode.dax.pgmap is pgmap and self.has_untouched(inode, index):
-                    inode._values["extents"].poke(index, page)
-                    page.frame._values["owner"] = inode.number
-        return page
-
-    def as_its_head(self, page: Page, head: Page, offset: int) -> None:
-        """A page joins its block, which may be in use."""
-        page.frame._values["owner"] = head.frame._values["owner"]
-        mapping = head._values["mapping"]
-        if mapping is not None and not page.large:
-            page._values["mapping"] = mapping
-            page._values["index"] = head._values["index"] + (offset if mapping.host is not None else 0)
-
-    def has_untouched(self, inode: Inode, index: int) -> bool:
-        """Whether a block at `index` is a file's since set-up, and nobody has touched it."""
-        touched = inode._values["extents"].has(index)
-        return not touched and index % inode.per_folio == 0 and any(index in r for r in inode.left)
-
-    @at_setup
-    def take_untouched(self, inode: Inode, index: int, nr: int) -> None:
-        """Free the blocks of `nr` pages from `index` on (0: of all that follow) that no statement has
-        come across."""
-        if self.system.sparse:
-            end = index + nr if nr else inode.nr
-            parts = [
-                (range(r.start, min(r.stop, index)), range(max(r.start, end), r.stop)) for r in inode.left
-            ]
-            inode.left = tuple(part for both in parts for part in both if part)
-
-
-def free_ranges(pmem: PmemDevice) -> Iterator[range]:
-    """Where blocks are that nobody has touched and no file has; behind all that was given out first."""
-    each = pmem.per_folio
-    yield range(pmem.used, len(pmem.pages), each)
-    taken = sorted((f.first + r.start, f.first + r.stop) for f in pmem.inodes for r in f.left)
-    at = 0
-    for start, stop in [*taken, (pmem.used, pmem.used)]:
-        yield range(at, start, each)
-        at = max(at, stop)

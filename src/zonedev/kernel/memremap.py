@@ -169,7 +169,7 @@ class Memremap(PageOps):
     @at_setup
     def idle_count(self, page: Page) -> int:
         """What the count of a page is when nothing refers to it: tails carry none."""
-        return self.initial_count(page.pgmap.type) if page.head is page else 0
+        return self.initial_count(page.pgmap.type) if page.head is page and not page.anon else 0
 
     @at_setup
     def members(self, page: Page) -> tuple[Any, ...]:

@@ -35,7 +35,8 @@ class Frame(Record):
     """The memory behind a struct page, which outlives it.
 
     `owner` is who the memory belongs to: 0 nobody (its region was released, or no file has
-    the block), 1 the user of the device, 2 the next one; of a block its file, by number.
+    the block), 1 the user of the device, 2 the next one; of a block its file, by number, and of
+    a copy in a private mapping the file that it was made of.
     """
 
     short = "frame"
@@ -84,6 +85,7 @@ class Page(Record):
     number: int = const(0)  # in its device
     head: Any = const()
     large: bool = const(False)  # folio_test_large(head)
+    anon: bool = const(False)  # PageAnon(): a copy that a private mapping made, and no device's
     frame: Any = const()
     array: Any = const()  # the pgmap_array entry of its pfn
 
@@ -111,8 +113,16 @@ class PageOps(PercpuRefOps):
 
     def folio_put_refs(k, folio: Page, refs: int) -> None:
         """Drop references; the last one frees (include/linux/mm.h)."""
-        if atomic_sub_and_test(folio._refcount, refs):
+        if folio.anon:
+            k.put_anon_folio(folio, refs)
+        elif atomic_sub_and_test(folio._refcount, refs):
             k.free_zone_device_folio(folio)
+
+    def put_anon_folio(k, folio: Page, refs: int) -> None:
+        """Drop references to a page that is no device's: it goes back to the allocator
+        (mm/swap.c, __folio_put; mm/page_alloc.c)."""
+        if atomic_sub_and_test(folio._refcount, refs):
+            folio.frame.owner = 0
 
     def folio_put(k, folio: Page) -> None:
         """Drop a reference (include/linux/mm.h)."""

@@ -124,6 +124,8 @@ class Vma(Record):
     nr: int = const(0)
     vm_file: Any = const()
     sync: bool = const(False)  # VM_SYNC: mapped with MAP_SYNC
+    private: bool = const(False)  # not VM_SHARED: mapped with MAP_PRIVATE
+    copies: Any = const(())  # the pages that the allocator has for it
     linked: Any = flag()  # in the mm's tree
     in_i_mmap: Any = flag()  # in the mapping's tree
 
@@ -137,6 +139,8 @@ class Task(Cpu):
     gather: Any = array(private(ref(Page)))  # struct mmu_gather: pages to put, by VA
     delayed_rmap: Any = array(private(flag()))  # ENCODED_PAGE_BIT_DELAY_RMAP of the collected pages
     gather_range: Any = private(flag())  # struct mmu_gather: something has to be flushed
+    cow_page: Any = private(ref(Page))  # struct vm_fault: what a write to a private mapping copies to
+    keep_cows: Any = private(flag())  # struct zap_details without even_cows
     gup_error: Any = private(flag())  # a grab failed: -ENOMEM
     gup_pgmap: Any = private(ref(DevPagemap))  # struct follow_page_context, of designs that have it
     fput_later: Any = array(private(flag()))  # task_works: the files of VMAs that exit() removed

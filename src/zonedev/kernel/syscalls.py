@@ -8,8 +8,9 @@ from zonedev.kernel.gup import FOLL_GET, FOLL_LONGTERM, FOLL_PIN, FOLL_WRITE
 from zonedev.kernel.inode import Inode
 from zonedev.kernel.mapping import VmFile
 from zonedev.kernel.mmap import Mmap
-from zonedev.kernel.page import MemoryType, Page
+from zonedev.kernel.page import Frame, MemoryType, Page
 from zonedev.kernel.pgtable import NONE, Mm, Pte, Task, Vma, VmaTree
+from zonedev.lang.errors import SpecError
 from zonedev.lang.primitives import (
     Cpu,
     atomic_read,
@@ -56,17 +57,31 @@ class Kernel(Mmap):
         assert isinstance(task, Task)
         return task
 
-    def mmap(self, file: VmFile, sync: bool = False) -> int:
-        """Map a device or file, shared and writable, at set-up; `sync` with MAP_SYNC.  Returns
-        the VA (mm/mmap.c)."""
-        return self.reserve(file, sync, linked=True)
+    def mmap(self, file: VmFile, sync: bool = False, private: bool = False) -> int:
+        """Map a device or file, writable, at set-up; `sync` with MAP_SYNC, `private` a file with
+        MAP_PRIVATE instead of shared.  Returns the VA (mm/mmap.c)."""
+        return self.reserve(file, sync, private, linked=True)
 
-    def reserve(self, file: VmFile, sync: bool = False, linked: bool = False) -> int:
+    def reserve(self, file: VmFile, sync: bool = False, private: bool = False, linked: bool = False) -> int:
         """Choose the VA at which a task's mmap_fixed() will map a device or file, at set-up."""
         mm = current().mm
         start = len(mm.vma_at)
-        self.new_vma(mm, file, start, linked, sync)
+        if private and not (file.fsdax and file.size == "pte"):
+            raise SpecError("private=True: give a file that maps with pages of 4K, size='pte'")
+        if private and sync:
+            raise SpecError("sync=True, private=True: MAP_SYNC is for shared mappings")
+        vma = self.new_vma(mm, file, start, linked, sync)
+        vma.private = private
+        if private:
+            vma.copies = tuple(self.new_anon_page() for _ in range(vma.nr))
         return start
+
+    def new_anon_page(self) -> Page:
+        """A page that the allocator has for copies, at set-up."""
+        page: Page = self.system.new(Page, anon=True, frame=self.system.new(Frame, owner=0))
+        page.head = page
+        self.page_created(page)
+        return page
 
     def new_vma(self, mm: Mm, file: VmFile, start: int, linked: bool, sync: bool = False) -> Vma:
         nr = file.nr or len(file.pages)
@@ -91,6 +106,10 @@ class Kernel(Mmap):
         parent = current().mm
         for start in parent.starts:
             vma = parent.vma_at[start]
+            if vma.private:
+                raise SpecError(
+                    f"may_fork(): VA {start} is mapped private, and fork() copies no such mapping"
+                )
             self.new_vma(task.mm, vma.vm_file, start, False, vma.sync)
         task._values["started"] = False
 

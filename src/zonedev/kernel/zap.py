@@ -43,6 +43,8 @@ class Zap(Pgtable):
         spin_lock(mm.ptl)
         flush = False
         for va in indices(mm, "pte", first, nr, 1):
+            if k.zap_copy(vma, va):
+                continue
             with atomic("ptep_get_and_clear() is one xchg"):
                 pte = mm.pte[va]
                 mm.pte[va] = NONE
@@ -62,6 +64,23 @@ class Zap(Pgtable):
         spin_unlock(mm.ptl)
         if flush:
             k.tlb_flush_mmu(mm)
+
+    def zap_copy(k, vma: Vma, va: int) -> bool:
+        """Whether a copy of a private mapping is mapped: cleared without a flush, unless
+        should_zap_folio() keeps it (mm/memory.c)."""
+        if not vma.private:
+            return False
+        with atomic("ptep_get_and_clear() is one xchg, and the page-table lock keeps all but the CPU off"):
+            pte = vma.mm.pte[va]
+            copy = pte.present and pte.page.anon
+            zapped = copy and not current().keep_cows
+            if zapped:
+                vma.mm.pte[va] = NONE
+        if zapped:
+            current().gather_range = True
+            k.folio_remove_rmap(pte.page)
+            k.tlb_remove_page(va, pte.page)
+        return copy
 
     def tlb_flush_rmaps(k, first: int, nr: int) -> None:
         """The delayed rmap removal of dirty pages, after the flush (mm/mmu_gather.c)."""
@@ -103,18 +122,24 @@ class Zap(Pgtable):
         """folio_remove_rmap_pte, _pmd, _pud (mm/rmap.c)."""
         atomic_dec(folio._mapcount)
 
-    def unmap_mapping_range(k, mapping: AddressSpace, first: int = 0, nr: int = 0) -> None:
+    def unmap_mapping_range(
+        k, mapping: AddressSpace, first: int = 0, nr: int = 0, even_cows: bool = False
+    ) -> None:
         """Clear the entries of `nr` pages of a file, from the index `first` on, in every VMA that
-        the mapping knows; 0: all that follow (mm/memory.c)."""
+        the mapping knows; 0: all that follow; `even_cows`: also of private copies (mm/memory.c)."""
         down_read(mapping.i_mmap_rwsem)
-        k.unmap_mapping_range_tree(mapping, first, nr)
+        k.unmap_mapping_range_tree(mapping, first, nr, even_cows)
         up_read(mapping.i_mmap_rwsem)
 
-    def unmap_mapping_range_tree(k, mapping: AddressSpace, first: int, nr: int) -> None:
+    def unmap_mapping_range_tree(k, mapping: AddressSpace, first: int, nr: int, even_cows: bool) -> None:
         """VMA by VMA, each with an mmu_gather of its own (mm/memory.c)."""
         for vma in mapping.vmas:
             pages = min(nr or vma.nr, vma.nr - first)
             if pages > 0 and vma.in_i_mmap:
                 k.tlb_gather_mmu(vma.mm)
+                if vma.private:
+                    current().keep_cows = not even_cows
                 k.unmap_page_range(vma, vma.start + first, pages)
+                if vma.private:
+                    current().keep_cows = False
                 k.tlb_finish_mmu(vma.mm)

@@ -49,7 +49,7 @@ def pagemap_counted(k: Any, pgmap: DevPagemap) -> None:
 
 def counted(k: Any, page: Page) -> None:
     """The count is idle + mappings (where the design counts them) + pins + plain references."""
-    mapped = entries(k, page) if k.mapping_holds_ref(page) else 0
+    mapped = entries(k, page) if page.anon or k.mapping_holds_ref(page) else 0
     pins = sum(t.pins[p._index] for t in k.system.tasks for p in k.members(page))
     gets = sum(t.gets[p._index] for t in k.system.tasks for p in k.members(page))
     weight = 1 if page.large else k.PIN_WEIGHT

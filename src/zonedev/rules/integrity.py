@@ -22,8 +22,16 @@ def dma(k: Any, page: Page, owner: int) -> None:
 
 
 def store(k: Any, va: int, result: Page | None) -> None:
-    """A store through the TLB reaches memory of the device or file that is mapped there."""
+    """A store through the TLB reaches memory of the device or file that is mapped there, or the
+    copy that a private mapping has of it."""
     if result is not None:
+        ensure(
+            "data-integrity",
+            result.anon == current().mm.vma_at[va].private,
+            "a store to VA {} of a private mapping writes to {} of the file",
+            va,
+            result,
+        )
         ensure(
             "data-integrity",
             result.frame.owner == current().mm.vma_at[va].vm_file.number,

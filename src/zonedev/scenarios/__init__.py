@@ -32,6 +32,7 @@ from zonedev.scenarios.fsdax_unbind import (
 from zonedev.scenarios.gup_fast_underflow import GupFastUnderflow
 from zonedev.scenarios.memory_failure_vs_truncate import MemoryFailureVsTruncate
 from zonedev.scenarios.pmem_unbind_order import PmemUnbindOrder
+from zonedev.scenarios.private_mapping import PrivateRefcounts, PrivateVsTruncate
 from zonedev.scenarios.punch_vs_pin import (
     GupPmdRecheck,
     PunchBesidePin,
@@ -102,6 +103,8 @@ SCENARIOS: dict[str, type[Scenario]] = {
         ReflinkShare,
         ReflinkShareLocked,
         EntryLockWaiters,
+        PrivateRefcounts,
+        PrivateVsTruncate,
         FsdaxUnbindVsPin,
         FsdaxUnbindMounted,
         FsdaxUnbindClosed,
