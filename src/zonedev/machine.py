@@ -19,73 +19,27 @@ goes on as far as it can whenever something else has happened.
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from zonedev.explore.replay import blocked_text, check_at_rest
-from zonedev.explore.stepper import Stepper, kernel_stack
-from zonedev.explore.trace import TraceStep, source_of
+from zonedev.arguments import PAGE_SHIFT, PAGE_SIZE, device_shape, for_kernel, page_number, pages_of
+from zonedev.explore.replay import check_at_rest
+from zonedev.explore.stepper import Stepper
+from zonedev.explore.trace import TraceStep
 from zonedev.explore.view import View, holders
+from zonedev.job import Job
 from zonedev.lang.errors import RuleBroken, ZonedevError
-from zonedev.lang.primitives import WARN_ON
 from zonedev.lang.records import Record
-from zonedev.lang.runtime import Runtime, current
+from zonedev.lang.runtime import Runtime
 from zonedev.lang.system import Specification, System
-from zonedev.memory import (
-    PAGE_SHIFT,
-    PAGE_SIZE,
-    Memory,
-    device_shape,
-    pages_of,
-    with_flags,
-    with_page_numbers,
-)
+from zonedev.lenient import Lenient, Warned
+from zonedev.memory import Memory
+
+__all__ = ["Job", "Machine", "TaskByHand"]
 
 #: Steps after which a call that neither returns nor blocks is given up.
 MAX_STEPS = 100_000
-
-
-class Job:
-    """A call that is on its way: pending until it has returned or raised."""
-
-    def __init__(self, machine: Machine, number: int, text: str) -> None:
-        self._machine, self._number, self._text = machine, number, text
-        self._error: BaseException | None = None
-        self._steps = 0
-
-    @property
-    def done(self) -> bool:
-        """Whether the call has returned or raised."""
-        return self._error is not None or self._machine._stepper.waiting[self._number] is None
-
-    def result(self) -> Any:
-        """What the call returned; raises what it raised, or ZonedevError while it is pending."""
-        if self._error is not None:
-            raise self._error
-        if not self.done:
-            raise ZonedevError(f"{self._text} is pending: it waits in {self.blocked_on}")
-        return self._machine._stepper.result[self._number]
-
-    @property
-    def blocked_on(self) -> str | None:
-        """Where the call waits: function (file:line): statement; None once it is done."""
-        return None if self.done else blocked_text(self._machine._stepper, self._number)
-
-    @property
-    def stack(self) -> list[str]:
-        """The kernel functions that the call is in, outermost first, as "function (file:line)"."""
-        waiting = self._machine._stepper.waiting[self._number]
-        if self.done or waiting is None:
-            return []
-        return [f"{w.function} ({source_of(w)})" for w in kernel_stack(waiting)]
-
-    def __repr__(self) -> str:
-        if self._error is not None:
-            return f"<{self._text}: raised {self._error}>"
-        return f"<{self._text}: {'done' if self.done else f'waits in {self.blocked_on}'}>"
 
 
 class TaskByHand:
@@ -97,19 +51,18 @@ class TaskByHand:
     def __getattr__(self, name: str) -> Callable[..., Any]:
         if name.startswith("_"):
             raise AttributeError(name)
+        return partial(self._kernel, name)
+
+    def _kernel(self, name: str, *args: Any, **named: Any) -> Any:
+        """Call a function of the kernel."""
         method = self._machine._method(name)
+        plain = [a.task if isinstance(a, TaskByHand) else a for a in args]
+        bound = for_kernel(method, self.task, plain, named)
+        return self._machine._call(self.task, name, partial(method, *bound.args, **bound.kwargs), bound.args)
 
-        def call(*args: Any, **kwargs: Any) -> Any:
-            plain = [a.task if isinstance(a, TaskByHand) else a for a in args]
-            plain, named = with_page_numbers(method, plain, with_flags(kwargs))
-            return self._machine._call(self.task, name, method, plain, named)
-
-        return call
-
-    def mmap(self, file: Any) -> int:
-        """Map a device or a file; the address, in bytes."""
-        machine = self._machine
-        start: int = machine._call(self.task, "mmap", machine._method("mmap"), [file], {})
+    def mmap(self, file: Any, *flags: bool, **named: bool) -> int:
+        """Map a device or a file, with the flags that the kernel's mmap() has; the address, in bytes."""
+        start: int = self._kernel("mmap", file, *flags, **named)
         return start << PAGE_SHIFT
 
     def write(self, va: int, data: bytes) -> Any:
@@ -129,37 +82,11 @@ class TaskByHand:
         return self._bytes("dma_read", page, nr, offset)
 
     def _bytes(self, name: str, *args: Any) -> Any:
-        method = partial(getattr(self._machine.memory, name), self._machine.k)
-        return self._machine._call(self.task, name, method, list(args), {})
+        call = partial(getattr(self._machine.memory, name), self._machine.k, *args)
+        return self._machine._call(self.task, name, call, args)
 
     def __repr__(self) -> str:
         return f"<task {self.task!r}>"
-
-
-@dataclass(frozen=True)
-class Warned:
-    """A WARN_ON that has fired: in which task, and its words."""
-
-    task: str
-    text: str
-
-
-class Lenient(frozenset[str]):
-    """The rules that a run does not check, and of `kernel-asserts` the WARN_ONs: they are noted, and
-    the kernel goes on, as a real one does.  BUG_ONs and NULL pointers still end it."""
-
-    warnings: list[Warned]
-
-    def __contains__(self, rule: object) -> bool:
-        return super().__contains__(rule) or (rule == "kernel-asserts" and self._warns())
-
-    def _warns(self) -> bool:
-        """Whether it is WARN_ON(), by way of ensure(), that asks; it is noted then."""
-        caller = sys._getframe(2).f_back
-        if caller is None or caller.f_code is not WARN_ON.__code__:
-            return False
-        self.warnings.append(Warned(repr(current()), caller.f_locals["text"]))
-        return True
 
 
 class Machine:
@@ -207,10 +134,11 @@ class Machine:
             raise AttributeError(name)
         method = self._method(name)
 
-        def call(*args: Any, **kwargs: Any) -> Any:
+        def call(*args: Any, **named: Any) -> Any:
+            bound = for_kernel(method, None, args, named)
             self.system.runtime = self._setup_runtime
             with self.system.running_as(None):
-                return method(*args, **kwargs)
+                return method(*bound.args)
 
         return call
 
@@ -230,19 +158,13 @@ class Machine:
         The first `allocated` bytes have blocks, by default all of them; the others are a hole.
         `shares`: a reflink copy of that file instead.
         """
-        make = self.__getattr__("dax_file")
-        if not hasattr(pmem, "inodes"):
-            raise ZonedevError(f"{pmem!r} has no files: give what pmem_device() returned")
-        if shares is None:
-            return make(pmem, pages_of(size), None if allocated is None else pages_of(allocated))
-        if size or allocated is not None:
-            raise ZonedevError("shares: the copy has the size and the blocks of its original: give none")
-        if not any(shares is inode for inode in pmem.inodes):
-            raise ZonedevError(f"shares {shares!r}: this is no file on {pmem!r}")
-        return make(pmem, shares=shares)
+        blocks = None if allocated is None else pages_of(allocated)
+        return self.__getattr__("dax_file")(pmem, pages_of(size), blocks, shares)
 
     def task(self, name: str) -> TaskByHand:
         """The task called `name`, created on first use."""
+        if not isinstance(name, str) or not name:
+            raise ZonedevError(f"task {name!r}: give it a name")
         self.system.runtime = self._setup_runtime
         return TaskByHand(self, self.system.task(name).task)
 
@@ -289,26 +211,21 @@ class Machine:
 
     # --- running ------------------------------------------------------------------------------
 
-    def _call(
-        self, task: Any, name: str, method: Callable[..., Any], args: list[Any], kwargs: dict[str, Any]
-    ) -> Any:
+    def _call(self, task: Any, name: str, call: Callable[[], Any], args: Sequence[Any]) -> Any:
         """Run a system call as far as it goes, and then whatever else can go on."""
         for job in self.pending():
-            if self._stepper.tasks[job._number] is task:
+            if self._stepper.tasks[job.number] is task:
                 raise ZonedevError(f"task {task!r} is in a call that waits: {job!r}")
-        shown = ", ".join([*map(repr, args), *(f"{k}={v!r}" for k, v in kwargs.items())])
+        shown = f"{name}({', '.join(map(repr, args))})"
         self.system.runtime = self._stepper
-        number = len(self._stepper.tasks)
-        job = Job(self, number, f"{task!r}.{name}({shown})")
-        self._stepper.spawn(task, lambda: method(*args, **kwargs), call=f"{name}({shown})")
+        job = Job(self._stepper, len(self._stepper.tasks), f"{task!r}.{shown}")
+        self._stepper.spawn(task, call, call=shown)
         self._jobs.append(job)
         try:
             self._settle(job)
         finally:
             self._jobs = self.pending()
-        if job.done:
-            return job.result()
-        return job
+        return job.result() if job.done else job
 
     def _settle(self, first: Job) -> None:
         """Let `first` go as far as it can, then the others, until nobody moves."""
@@ -324,22 +241,22 @@ class Machine:
 
     def _advance(self, job: Job) -> bool:
         """One step of a job, and what the actors make of it; false where it cannot move."""
-        if job.done or not self._stepper.ready(job._number):
+        if job.done or not self._stepper.ready(job.number):
             return False
         self._count(job)
         try:
-            self._stepper.step(job._number)
+            self._stepper.step(job.number)
         except RuleBroken as broken:
-            job._error = broken
+            job.error = broken
             raise
         except Exception as error:
-            job._error = error
+            job.error = error
         self._run_actors()
         return True
 
     def _count(self, job: Job) -> None:
-        job._steps += 1
-        if job._steps > MAX_STEPS:
+        job.steps += 1
+        if job.steps > MAX_STEPS:
             raise ZonedevError(f"{job!r} neither returns nor blocks: it took {MAX_STEPS} steps")
 
     def _run_actors(self) -> None:
@@ -382,8 +299,8 @@ class Machine:
 def mapped_page(task: Any, address: int) -> Record | None:
     """The page of the device or file that a task has mapped at a byte address, touched or not."""
     mm = task._values.get("mm")
-    va = address >> PAGE_SHIFT
-    if mm is None or not 0 <= va < len(mm.vma_at):
+    va = page_number(address)
+    if mm is None or va >= len(mm.vma_at):
         return None
     vma = mm.vma_at[va]
     file, index = vma.vm_file, va - vma.start

@@ -25,15 +25,6 @@ class Ext4(DaxLayout):
 
     # --- fault -----------------------------------------------------------------------------------
 
-    def handle_mm_fault(k, vma: Vma, va: int, write: bool) -> bool:
-        """A fault under mmap_lock or the VMA's lock, by the file's handler; false for
-        SIGBUS (mm/memory.c)."""
-        if vma.private:
-            return k.handle_pte_fault(vma, va, write)
-        if k.vma_is_fsdax(vma):
-            return k.ext4_dax_huge_fault(vma, va, write)
-        return k.dev_dax_huge_fault(vma, va, write)
-
     def ext4_dax_huge_fault(k, vma: Vma, va: int, write: bool) -> bool:
         """No truncate or punch while the fault is on its way (fs/ext4/file.c;
         fs/xfs/xfs_file.c xfs_dax_fault_locked)."""

@@ -3,10 +3,11 @@ mm/huge_memory.c)."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from zonedev.kernel.page import Page
-from zonedev.kernel.pgtable import NONE, Pte, Vma
+from zonedev.kernel.pgtable import Pte, Vma
 from zonedev.kernel.zap import Zap
 from zonedev.lang.primitives import WARN_ON, atomic_read, atomic_set, spin_lock, spin_unlock
 from zonedev.lang.records import replace
@@ -75,23 +76,6 @@ class Fault(Zap):
 
     # --- private mappings, whose writes are to copies -----------------------------------------------
 
-    def handle_pte_fault(k, vma: Vma, va: int, write: bool) -> bool:
-        """A fault in a private mapping of a file; false for SIGBUS.  do_read_fault() is the file's
-        handler (mm/memory.c)."""
-        orig_pte = vma.mm.pte[va]
-        if orig_pte.present:
-            return not write or orig_pte.write or k.do_wp_page(vma, va, orig_pte)
-        return k.do_cow_fault(vma, va) if write else k.ext4_dax_huge_fault(vma, va, False)
-
-    def do_cow_fault(k, vma: Vma, va: int) -> bool:
-        """Nothing is mapped: the file's handler copies and maps.  It is no write to the file, so
-        that no block is allocated (mm/memory.c)."""
-        if not k.folio_prealloc(vma):
-            return False
-        done = k.ext4_dax_huge_fault(vma, va, False)
-        k.put_unused_copy()
-        return done
-
     def is_cow_fault(k, vma: Vma) -> bool:
         """Whether the handler is called by do_cow_fault(): vmf->cow_page (include/linux/mm.h)."""
         return vma.private and current().cow_page is not None
@@ -124,65 +108,25 @@ class Fault(Zap):
         """A page for a copy; false where there is none, which kills the task here
         (mm/memory.c)."""
         with atomic("the page allocator gives a page to one task only"):
-            for page in vma.copies:
+            for page in k.allocatable(vma):
                 if current().cow_page is None and page.frame.owner == 0 and page._refcount.value == 0:
                     page._refcount.value = 1
                     page.frame.owner = vma.vm_file.number
                     current().cow_page = page
         return current().cow_page is not None
 
-    def do_wp_page(k, vma: Vma, va: int, orig_pte: Pte) -> bool:
-        """A page of the file, or the zero page, is mapped read-only; the former is held while it
-        is copied (mm/memory.c)."""
-        old: Page | None = None
-        spin_lock(vma.mm.ptl)
-        same = vma.mm.pte[va] == orig_pte
-        if same:
-            old = k.vm_normal_page(orig_pte)
-            if old is not None:
-                k.folio_get(old)
-        spin_unlock(vma.mm.ptl)
-        return not same or k.wp_page_copy(vma, va, orig_pte, old)
+    @at_setup
+    def allocatable(self, vma: Vma) -> Sequence[Page]:
+        """The pages that the allocator has for the copies of a mapping; in a machine by hand always
+        another one."""
+        if self.system.sparse and all(page.frame.owner for page in vma.copies):
+            vma.copies = (*vma.copies, self.new_anon_page())
+        pages: Sequence[Page] = vma.copies
+        return pages
 
     def vm_normal_page(k, entry: Pte) -> Page | None:
         """The page of an entry if it is counted (mm/memory.c)."""
         return None if k.is_zero_page(entry.page) else entry.page
-
-    def wp_page_copy(k, vma: Vma, va: int, orig_pte: Pte, old: Page | None) -> bool:
-        """Copy without a lock, then look whether the same page is still mapped (mm/memory.c)."""
-        if not k.folio_prealloc(vma):
-            k.put_old(old)
-            return False
-        if k.wp_page_copy_user(va, old):
-            spin_lock(vma.mm.ptl)
-            if vma.mm.pte[va] == orig_pte:
-                k.wp_page_switch(vma, va, old)
-                spin_unlock(vma.mm.ptl)
-                k.put_old(old)
-            else:
-                spin_unlock(vma.mm.ptl)
-        k.put_unused_copy()
-        k.put_old(old)
-        return True
-
-    def wp_page_copy_user(k, va: int, old: Page | None) -> bool:
-        """__wp_page_copy_user(): of a page that is not counted the bytes are read as the user
-        would, which fails where it has gone (mm/memory.c)."""
-        source = k.load(va) if old is None else old
-        if source is None:
-            return False
-        k.copy_user_page(current().cow_page, source)
-        return True
-
-    def wp_page_switch(k, vma: Vma, va: int, old: Page | None) -> None:
-        """The middle of wp_page_copy(): ptep_clear_flush(), so that no TLB has both, and the copy
-        (mm/memory.c)."""
-        vma.mm.pte[va] = NONE
-        k.flush_tlb_mm(vma.mm)
-        k.map_copy(vma, va, current().cow_page)
-        current().cow_page = None
-        if old is not None:
-            k.folio_remove_rmap(old)
 
     def put_old(k, old: Page | None) -> None:
         """A reference to what was copied."""

@@ -139,6 +139,13 @@ class Memremap(PageOps):
             self.page_created(self.zero_page)
         return self.zero_page
 
+    def new_anon_page(self) -> Page:
+        """A page that the allocator has for copies of private mappings, at set-up."""
+        page: Page = self.system.new(Page, anon=True, frame=self.system.new(Frame, owner=0))
+        page.head = page
+        self.page_created(page)
+        return page
+
     def is_zero_page(k, page: Page) -> bool:
         """is_zero_pfn(): vm_normal_page() is NULL for it (include/linux/pgtable.h)."""
         return k.zero_page is not None and page is k.zero_page

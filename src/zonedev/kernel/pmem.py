@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from zonedev.kernel.ext4 import Ext4
 from zonedev.kernel.inode import PmemDevice
+from zonedev.kernel.memory import Memory
 from zonedev.kernel.page import MemoryType, Page
 from zonedev.lang.runtime import current
 
 __all__ = ["Pmem", "PmemDevice"]
 
 
-class Pmem(Ext4):
+class Pmem(Memory):
     """drivers/nvdimm/pmem.c as of v7.2."""
 
     def pmem_device(self, pages: int = 1, size: str = "pte", per_folio: int = 0) -> PmemDevice:

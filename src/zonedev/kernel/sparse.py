@@ -55,9 +55,10 @@ class SparseFiles(DeviceDax):
         if pgmap.type == MemoryType.FS_DAX and self.system.sparse:
             if offset := i % per_folio:
                 self.as_its_head(page, pages[i - offset], offset)
-            for inode in reversed(self.inodes()):
+            pmem = next((p for p in self.system.instances("PmemDevice") if p.pgmap is pgmap), None)
+            for inode in reversed(() if pmem is None else pmem.inodes):
                 index = i - inode.first
-                if inode.dax.pgmap is pgmap and self.has_untouched(inode, index):
+                if self.has_untouched(inode, index):
                     inode._values["extents"].poke(index, page)
                     page.frame._values["owner"] = inode.number
         return page

@@ -8,7 +8,7 @@ from zonedev.kernel.gup import FOLL_GET, FOLL_LONGTERM, FOLL_PIN, FOLL_WRITE
 from zonedev.kernel.inode import Inode
 from zonedev.kernel.mapping import VmFile
 from zonedev.kernel.mmap import Mmap
-from zonedev.kernel.page import Frame, MemoryType, Page
+from zonedev.kernel.page import MemoryType, Page
 from zonedev.kernel.pgtable import NONE, Mm, Pte, Task, Vma, VmaTree
 from zonedev.lang.errors import SpecError
 from zonedev.lang.primitives import (
@@ -72,16 +72,9 @@ class Kernel(Mmap):
             raise SpecError("sync=True, private=True: MAP_SYNC is for shared mappings")
         vma = self.new_vma(mm, file, start, linked, sync)
         vma.private = private
-        if private:
+        if private and not self.system.sparse:
             vma.copies = tuple(self.new_anon_page() for _ in range(vma.nr))
         return start
-
-    def new_anon_page(self) -> Page:
-        """A page that the allocator has for copies, at set-up."""
-        page: Page = self.system.new(Page, anon=True, frame=self.system.new(Frame, owner=0))
-        page.head = page
-        self.page_created(page)
-        return page
 
     def new_vma(self, mm: Mm, file: VmFile, start: int, linked: bool, sync: bool = False) -> Vma:
         nr = file.nr or len(file.pages)

@@ -1,0 +1,97 @@
+"""Page faults, and the copies of private mappings (mm/memory.c)."""
+
+from __future__ import annotations
+
+from zonedev.kernel.ext4 import Ext4
+from zonedev.kernel.page import Page
+from zonedev.kernel.pgtable import NONE, Pte, Vma
+from zonedev.lang.primitives import spin_lock, spin_unlock
+from zonedev.lang.runtime import atomic, current
+
+
+class Memory(Ext4):
+    """mm/memory.c as of v7.2, but for what is put in place and taken away (fault.py, zap.py)."""
+
+    def handle_mm_fault(k, vma: Vma, va: int, write: bool) -> bool:
+        """A fault under mmap_lock or the VMA's lock, by the file's handler; false for
+        SIGBUS (mm/memory.c)."""
+        if vma.private:
+            return k.handle_pte_fault(vma, va, write)
+        if k.vma_is_fsdax(vma):
+            return k.ext4_dax_huge_fault(vma, va, write)
+        return k.dev_dax_huge_fault(vma, va, write)
+
+    def handle_pte_fault(k, vma: Vma, va: int, write: bool) -> bool:
+        """A fault in a private mapping of a file; false for SIGBUS.  do_read_fault() is the file's
+        handler (mm/memory.c)."""
+        orig_pte = vma.mm.pte[va]
+        if orig_pte.present:
+            return not write or orig_pte.write or k.do_wp_page(vma, va, orig_pte)
+        return k.do_cow_fault(vma, va) if write else k.ext4_dax_huge_fault(vma, va, False)
+
+    def do_cow_fault(k, vma: Vma, va: int) -> bool:
+        """Nothing is mapped: the file's handler copies and maps.  It is no write to the file, so
+        that no block is allocated (mm/memory.c)."""
+        if not k.folio_prealloc(vma):
+            return False
+        done = k.ext4_dax_huge_fault(vma, va, False)
+        k.put_unused_copy()
+        return done
+
+    def do_wp_page(k, vma: Vma, va: int, orig_pte: Pte) -> bool:
+        """A page of the file, or the zero page, is mapped read-only; the former is held while it
+        is copied (mm/memory.c)."""
+        old: Page | None = None
+        spin_lock(vma.mm.ptl)
+        same = vma.mm.pte[va] == orig_pte
+        if same:
+            old = k.vm_normal_page(orig_pte)
+            if old is not None:
+                k.folio_get(old)
+        spin_unlock(vma.mm.ptl)
+        return not same or k.wp_page_copy(vma, va, orig_pte, old)
+
+    def wp_page_copy(k, vma: Vma, va: int, orig_pte: Pte, old: Page | None) -> bool:
+        """Copy without a lock, then look whether the same page is still mapped (mm/memory.c)."""
+        if not k.folio_prealloc(vma):
+            k.put_old(old)
+            return False
+        if k.wp_page_copy_user(va, old):
+            spin_lock(vma.mm.ptl)
+            if vma.mm.pte[va] == orig_pte:
+                k.wp_page_switch(vma, va, old)
+                spin_unlock(vma.mm.ptl)
+                k.put_old(old)
+            else:
+                spin_unlock(vma.mm.ptl)
+        k.put_unused_copy()
+        k.put_old(old)
+        return True
+
+    def wp_page_copy_user(k, va: int, old: Page | None) -> bool:
+        """__wp_page_copy_user(): of a page that is not counted the bytes are read as the user
+        would, which fails where it has gone (mm/memory.c)."""
+        source = k.copy_from_user_inatomic(va) if old is None else old
+        if source is None:
+            return False
+        k.copy_user_page(current().cow_page, source)
+        return True
+
+    def wp_page_switch(k, vma: Vma, va: int, old: Page | None) -> None:
+        """The middle of wp_page_copy(): ptep_clear_flush(), so that no TLB has both, and the copy
+        (mm/memory.c)."""
+        vma.mm.pte[va] = NONE
+        k.flush_tlb_mm(vma.mm)
+        k.map_copy(vma, va, current().cow_page)
+        current().cow_page = None
+        if old is not None:
+            k.folio_remove_rmap(old)
+
+    def copy_from_user_inatomic(k, va: int) -> Page | None:
+        """The page that the task itself would read, or None for a fault (mm/memory.c)."""
+        with atomic("one instruction: it uses the TLB entry, or the one that the page walk makes"):
+            entry = current().tlb[va]
+            if not entry.present:
+                entry = current().mm.pte[va]
+                current().tlb[va] = entry
+            return entry.page if entry.present else None
