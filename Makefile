@@ -32,10 +32,11 @@ test: $(READY)
 # failure.  Once they are there, a run that cannot be made is one.
 KERNELS ?= 5.10,7.2
 SCENARIOS ?=
+FS ?=
 conform: $(READY)
 	@$(BIN)/zonedev lab setup --kernel $(KERNELS); code=$$?; \
 	if [ $$code -eq 0 ]; then \
-		$(BIN)/zonedev conform $(SCENARIOS) --kernel $(KERNELS) $(FORMAT); \
+		$(BIN)/zonedev conform $(SCENARIOS) --kernel $(KERNELS) $(if $(FS),--fs $(FS)) $(FORMAT); \
 	else \
 		test $$code -eq 3 && echo "SKIP real kernels: the lines above say why"; \
 	fi

@@ -16,6 +16,9 @@ class WaitAsScanned(Linux72):
 
     def folio_put_refs(k, folio: Page, refs: int) -> None:
         """Every put of a file's page wakes (include/linux/mm.h)."""
+        if folio.anon:
+            k.put_anon_folio(folio, refs)
+            return
         pgmap = folio.pgmap
         kind = pgmap.type
         left = atomic_sub_return(folio._refcount, refs)

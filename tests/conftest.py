@@ -14,6 +14,10 @@ def child_seconds() -> float:
     return used.ru_utime + used.ru_stime
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--whole", action="store_true", help="every pair of the catalogue, not a choice of them")
+
+
 ROOT = Path(__file__).resolve().parents[1]
 
 

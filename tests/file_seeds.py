@@ -151,6 +151,13 @@ class DeleteWakesOne(FsyncWaits):
         spin_unlock(inode.xa_lock)
 
 
+class PutForgetsWake(FsyncWaits):
+    """Who has waited for an entry and does not take it leaves the next one asleep."""
+
+    def put_unlocked_entry(k, inode: Inode, index: int, entry: DaxEntry) -> None:
+        """No dax_wake_entry()."""
+
+
 # --- folio->mapping ----------------------------------------------------------------------------------
 
 
@@ -246,7 +253,9 @@ class FreesFirst(Linux72):
 class NeverUnmaps(Linux72):
     """Truncate looks for pins, writes i_size, and leaves the file mapped."""
 
-    def unmap_mapping_range(k, mapping: AddressSpace, first: int = 0, nr: int = 0) -> None:
+    def unmap_mapping_range(
+        k, mapping: AddressSpace, first: int = 0, nr: int = 0, even_cows: bool = True
+    ) -> None:
         """Does nothing."""
 
 

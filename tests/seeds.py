@@ -20,6 +20,7 @@ from file_seeds import (
     NeverForgotten,
     NeverNamed,
     NeverUnmaps,
+    PutForgetsWake,
     SpinsForMappings,
     TruncatesFromWithin,
     WaitsForMappings,
@@ -192,5 +193,6 @@ MORE: list[tuple[str, Seed]] = [
     ("truncate-terminates", Seed(NeverUnmaps, "truncate-vs-pin")),
     ("no-lost-wakeup", Seed(NoWake, "truncate-vs-pin")),
     ("no-lost-wakeup", Seed(DeleteWakesOne, "entry-lock-waiters")),
+    ("no-lost-wakeup", Seed(PutForgetsWake, "entry-lock-waiters")),
     ("no-deadlock", Seed(TruncatesFromWithin, "truncate-vs-pin")),
 ]

@@ -28,6 +28,7 @@ REFAULT, WARNS, SHARES = (
     "truncate-vs-pin-unmapped-6.12-ext4",
     "reflink-share-6.1-xfs",
 )
+SLEEPS_ON, OWN_PIN = "truncate-vs-pin-6.1-ext4", "evict-vs-own-pin-7.2-ext4"
 DIRECT_MAP = "devdax-pinners-vs-unbind-6.12-fast-slow-unbind-fast-slow"
 
 WARNING = [
@@ -106,7 +107,8 @@ def test_the_recordings_have_what_is_hard() -> None:
     outcomes = {name: [said(row)[1] for row in told(Recording.load(name)).rows] for name in NAMES}
     assert "waits" in outcomes[WAITS] and "SIGBUS" in outcomes[MAPPING]
     assert "fails" in outcomes[ERRNO] and "reads 01" in outcomes[READS]
-    assert outcomes[REFAULT][-1] == "waits for good"
+    for name in (REFAULT, SLEEPS_ON, OWN_PIN):
+        assert outcomes[name][-1] == "waits for good"
     warned = {
         name: sum(len(row.machine.warned) for row in told(Recording.load(name)).rows if row.machine)
         for name in (WARNS, SHARES, REFAULT)
@@ -125,6 +127,21 @@ def test_the_recordings_have_what_is_hard() -> None:
 def test_no_recording_says_where_it_was_made() -> None:
     for path in RECORDINGS.iterdir():
         assert not re.search(r"/(home|root|work|tmp|usr)/", path.read_text(encoding="ascii")), path.name
+
+
+def test_who_waits_for_itself_cannot_be_killed() -> None:
+    recording = Recording.load(OWN_PIN)
+    (blocked,) = [e.what for e in recording.events if e.kind == "blocked"]
+    assert blocked[1:3] == ["D", "dax_break_layout_final"]
+
+
+def test_the_rules_of_v6_1_wake_whom_6_1_y_leaves_asleep() -> None:
+    """The same session, taken for one of a kernel that ends direct I/O as v6.1 does."""
+    recording = Recording.load(SLEEPS_ON)
+    recording.version = "6.1.1"
+    found = told(recording)
+    assert found.verdict == DIFFERS and found.means == {"pin_user_pages_fast": "O_DIRECT"}
+    assert difference(found, "return") == ("B: ftruncate(file0, 0)", "done", "-")
 
 
 # Beside another design

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from zonedev.designs import DESIGNS
+from zonedev.lab import kernels
 from zonedev.lab.compare import AGREES, UNSEEN, Conformance, compare, crashed
 from zonedev.lab.conform import Run, foretell, orders_of
 from zonedev.lab.kernels import LabKernel
@@ -35,7 +36,7 @@ def run_of(scenario: type[Scenario], order: Sequence[str], design: str) -> Run:
 
 def told(run: Run, hints: Sequence[Line] = ()) -> list[Line]:
     """What the model says in the machine's place, having heard what was foretold."""
-    model = Model(run.design, SIZES, pins_of(run.kernel.release))
+    model = Model(run.design, SIZES, pins_of(run.kernel.version))
     try:
         teller = Teller(model, run.scenario, full_scope(run.scenario, {}), run.design)
         teller.set_up()
@@ -46,7 +47,7 @@ def told(run: Run, hints: Sequence[Line] = ()) -> list[Line]:
 
 
 def foretold(run: Run) -> list[Line]:
-    return foretell(run, SIZES, pins_of(run.kernel.release))
+    return foretell(run, SIZES, pins_of(run.kernel.version))
 
 
 @pytest.fixture(autouse=True)
@@ -110,6 +111,10 @@ def test_a_wait_for_good_is_said() -> None:
         ("devdax-gup-fast-vs-munmap", "A B B", "linux-7.2", "reuse_if_idle(page0)", "busy"),
         ("devdax-gup-fast-vs-munmap", "B B A", "linux-7.2", "reuse_if_idle(page0)", "reused"),
         ("devdax-gup-fast-vs-munmap", "B B A", "linux-7.2", "pin_user_pages_fast(va)", "fails"),
+        ("truncate-vs-fault", "B A", "linux-6.12", "touch(va)", "SIGBUS"),
+        ("truncate-stale-tlb", "A B thread", "linux-6.12", "touch(va)", "SIGSEGV"),
+        ("truncate-vs-sync-fault", "A B", "linux-7.2", "touch(va)", "done"),
+        ("private-vs-truncate", "A A A B A", "linux-7.2", "pin_user_pages_fast(va)", "copy0"),
     ],
 )
 def test_outcomes(name: str, order: str, design: str, text: str, said: str) -> None:
@@ -133,6 +138,31 @@ def test_a_warning_does_not_end_the_story(
     (line,) = [line for line in lines if line.kind == "call" and line.text == text]
     assert (line.said, len(line.warned)) == (said, warned)
     assert (line is lines[-1]) == (said is None)
+
+
+@pytest.mark.parametrize(
+    ("version", "put", "ends"),
+    [
+        ("6.1.0-1", "done", ["return"]),
+        ("6.1.78", "done", ["return"]),
+        ("6.1.192-2", "done", ["end"]),
+        ("6.12.117-1", "done", ["return"]),
+    ],
+)
+def test_the_end_of_direct_io_on_stable_kernels(version: str, put: str, ends: list[str]) -> None:
+    """That of 6.1.y wakes no truncate; a page that vmsplice() took is put as ever."""
+    design = kernels.design_of(version)
+    kernel = LabKernel("custom", version, version, Path(), None, None, design)
+    for name, wanted in (("truncate-vs-pin", ends), ("truncate-vs-refault", ["return"])):
+        scenario = SCENARIOS[name]
+        (order,) = orders_of(scenario, None)
+        lines = foretold(Run(scenario, order, kernel, DESIGNS[design], design))
+        assert [
+            line.said for line in lines if line.text in ("unpin_user_page(page0)", "put_page(page0)")
+        ] == [put]
+        assert [line.kind for line in lines if line.kind in ("return", "end")] == wanted
+    described = pins_of(version)["pin_user_pages_fast"].described
+    assert (described == "O_DIRECT with folio_put_refs()") == (ends == ["end"])
 
 
 def test_a_new_block_is_the_one_that_the_machine_took() -> None:

@@ -39,13 +39,13 @@ def ready(name: str) -> tuple[LabKernel, Path]:
         pytest.skip(str(error))
 
 
-def run_of(scenario: str, kernel: LabKernel, order: tuple[str, ...]) -> Run:
-    return Run(SCENARIOS[scenario], order, kernel, DESIGNS[kernel.design], kernel.design)
+def run_of(scenario: str, kernel: LabKernel, order: tuple[str, ...], fs: str = "") -> Run:
+    return Run(SCENARIOS[scenario], order, kernel, DESIGNS[kernel.design], kernel.design, fs=fs)
 
 
-def agrees(scenario: str, kernel: str, order: tuple[str, ...]) -> Conformance:
+def agrees(scenario: str, kernel: str, order: tuple[str, ...], fs: str = "") -> Conformance:
     """What a run comes to, which is agreement."""
-    found = conform(run_of(scenario, ready(kernel)[0], order), SECONDS)
+    found = conform(run_of(scenario, ready(kernel)[0], order, fs), SECONDS)
     assert found.verdict == AGREES, render(found)
     return found
 
@@ -79,6 +79,16 @@ def test_references_without_a_lock(kernel: str, order: str) -> None:
         assert said(found, "put_page(page0)") == ("done" if kernel == "5.10" else "oops on page0")
     else:
         assert said(found, "get_user_pages_fast(va)") == "fails"
+
+
+@pytest.mark.parametrize(("kernel", "fs"), [("6.12", "xfs"), ("7.2", "xfs")])
+def test_a_pin_of_a_file_that_nobody_has_mapped(kernel: str, fs: str) -> None:
+    """On ext4 it is shown in docs/findings.md."""
+    (order,) = orders_of(SCENARIOS["truncate-vs-pin-unmapped"], None)
+    found = agrees("truncate-vs-pin-unmapped", kernel, order, fs)
+    assert said(found, "ftruncate(file0, 0)") == ("done" if kernel == "6.12" else "waits")
+    warnings = [where for row in found.rows if row.machine for where in row.machine.warned]
+    assert len(warnings) == (1 if kernel == "6.12" else 0)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,6 @@ import pytest
 from file_seeds import EntryNotWaitedFor, EntryUnlockForgetsWake
 from zonedev.designs import DESIGNS
 from zonedev.explore.check import check
-from zonedev.lang.errors import ZonedevError
 from zonedev.machine import Job, Machine
 from zonedev.memory import BusError
 from zonedev.scenarios.base import Scenario
@@ -130,16 +129,3 @@ def test_no_fault_on_a_device_that_is_gone(design: str) -> None:
         with pytest.raises(BusError):
             a.write(va, b"x")
         assert not machine.pending()
-
-
-def test_a_file_fits_into_its_device() -> None:
-    with Machine("linux-7.2") as machine:
-        pmem = machine.pmem_device(size="4MiB", align="2MiB")
-        with pytest.raises(ZonedevError, match="a file of 1 pages: give a multiple of 512, up to 1024"):
-            machine.dax_file(pmem, size="4KiB")
-        with pytest.raises(ZonedevError, match="up to 1024"):
-            machine.dax_file(pmem, size="6MiB")
-        with pytest.raises(ZonedevError, match="size 1: a multiple of 4KiB"):
-            machine.dax_file(pmem, size=1)
-        with pytest.raises(ZonedevError, match="align '1GiB': a device maps with 4KiB or 2MiB"):
-            machine.pmem_device(size="1GiB", align="1GiB")

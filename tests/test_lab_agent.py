@@ -197,6 +197,14 @@ def test_a_page_is_written(talk: Talk, file: Path) -> None:
     assert talk.value("A sync") == "0"
 
 
+def test_what_is_written_through_a_private_mapping_stays_there(talk: Talk, file: Path) -> None:
+    talk.value("- spawn A")
+    file.write_bytes(b"hello" + bytes(PAGE - 5))
+    va = talk.value(f"A mmap_private {file} 0 {PAGE}")
+    talk.value(f"A write {va} 4a")
+    assert talk.value(f"A read {va} 2") == "4a65" and file.read_bytes()[:5] == b"hello"
+
+
 def test_what_the_file_system_has_to_know(talk: Talk, file: Path, tmp_path: Path) -> None:
     """Reflinks and MAP_SYNC are not to be had everywhere; nothing is mounted here."""
     talk.value("- spawn A")

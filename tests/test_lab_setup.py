@@ -394,7 +394,7 @@ def test_a_kernel_of_the_users_own(tmp_path: Path) -> None:
         ("5.10.0-46-cloud-amd64", "linux-5.10"),
         ("5.17.1", "linux-5.10"),
         ("5.18.0-rc1", "linux-6.1"),
-        ("6.12.117+deb13-cloud-amd64", "linux-6.1"),
+        ("6.12.117+deb13-cloud-amd64", "linux-6.12"),
         ("6.15", "linux-6.15"),
         ("6.17", "linux-7.2"),
         ("8.0", "linux-7.2"),
@@ -630,7 +630,7 @@ def set_up(name: str, debug_info: bool = False, update: bool = False) -> kernels
 def test_set_up_update_and_debug_information(shelf: Path, root: Path) -> None:
     shelve(shelf, "trixie", "6.12.1", debug=True)
     found = set_up("6.12")
-    assert (found.release, found.version, found.design) == ("6.12.1-cloud-amd64", "6.12.1-1", "linux-6.1")
+    assert (found.release, found.version, found.design) == ("6.12.1-cloud-amd64", "6.12.1-1", "linux-6.12")
     assert kernels.release_of(found.image) == found.release
     assert found.modules is not None and list(modules.files(found.modules)) == ["brd"]
     assert found.vmlinux is None

@@ -17,14 +17,14 @@ from zonedev.lang.errors import SpecError
 STEPS = 40
 
 
-def walk(comparison: Comparison, pick: random.Random) -> str:
+def walk(comparison: Comparison, pick: random.Random, steps: int = STEPS) -> str:
     """Take one random schedule; how it ended."""
     ts, engine = comparison.ts, comparison.engine
     state = ts.initial()
     system, run = comparison.along([])
     try:
         assert_same(ts, state, system, run)
-        for _ in range(STEPS):
+        for _ in range(steps):
             moves = engine.expand(state)
             assert sorted({task for task, _, _ in moves}) == run.enabled()
             if not moves:

@@ -23,7 +23,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from zonedev.arguments import PAGE_SHIFT, PAGE_SIZE, device_shape, for_kernel, page_number, pages_of
+from zonedev.arguments import PAGE_SHIFT, PAGE_SIZE, device_shape, for_kernel, pages_of
 from zonedev.explore.replay import check_at_rest
 from zonedev.explore.stepper import Stepper
 from zonedev.explore.trace import TraceStep
@@ -34,7 +34,7 @@ from zonedev.lang.records import Record
 from zonedev.lang.runtime import Runtime
 from zonedev.lang.system import Specification, System
 from zonedev.lenient import Lenient, Warned
-from zonedev.memory import Memory
+from zonedev.memory import Memory, mapped_page
 
 __all__ = ["Job", "Machine", "TaskByHand"]
 
@@ -294,21 +294,3 @@ class Machine:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def mapped_page(task: Any, address: int) -> Record | None:
-    """The page of the device or file that a task has mapped at a byte address, touched or not."""
-    mm = task._values.get("mm")
-    va = page_number(address)
-    if mm is None or va >= len(mm.vma_at):
-        return None
-    vma = mm.vma_at[va]
-    file, index = vma.vm_file, va - vma.start
-    if not file.fsdax:
-        page: Record = file.pages[index]
-        return page
-    offset = index % file.per_folio
-    block = file._values["extents"].peek(index - offset)
-    if block is None:
-        raise ZonedevError(f"VA {address} is in a hole of {file!r}: no page is there")
-    return file.dax.pages[block.number + offset]  # type: ignore[no-any-return]

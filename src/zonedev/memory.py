@@ -120,3 +120,21 @@ def check_dma(page: Any, offset: int, nr: int) -> None:
         raise ZonedevError(f"DMA to {page!r}: give what a pin returned")
     if not 0 <= offset <= offset + nr <= PAGE_SIZE:
         raise ZonedevError(f"bytes {offset} to {offset + nr} of {page!r}: it has {PAGE_SIZE}")
+
+
+def mapped_page(task: Any, address: int) -> Record | None:
+    """The page of the device or file that a task has mapped at a byte address, touched or not."""
+    mm = task._values.get("mm")
+    va = page_number(address)
+    if mm is None or va >= len(mm.vma_at):
+        return None
+    vma = mm.vma_at[va]
+    file, index = vma.vm_file, va - vma.start
+    if not file.fsdax:
+        page: Record = file.pages[index]
+        return page
+    offset = index % file.per_folio
+    block = file._values["extents"].peek(index - offset)
+    if block is None:
+        raise ZonedevError(f"VA {address} is in a hole of {file!r}: no page is there")
+    return file.dax.pages[block.number + offset]  # type: ignore[no-any-return]

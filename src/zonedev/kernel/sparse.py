@@ -55,13 +55,17 @@ class SparseFiles(DeviceDax):
         if pgmap.type == MemoryType.FS_DAX and self.system.sparse:
             if offset := i % per_folio:
                 self.as_its_head(page, pages[i - offset], offset)
-            pmem = next((p for p in self.system.instances("PmemDevice") if p.pgmap is pgmap), None)
-            for inode in reversed(() if pmem is None else pmem.inodes):
+            for inode in reversed(self.files_on(pgmap)):
                 index = i - inode.first
                 if self.has_untouched(inode, index):
                     inode._values["extents"].poke(index, page)
                     page.frame._values["owner"] = inode.number
         return page
+
+    def files_on(self, pgmap: DevPagemap) -> list[Inode]:
+        """The files on the device of a pagemap."""
+        devices = [p for p in self.system.instances("PmemDevice") if p._values["pgmap"] is pgmap]
+        return [inode for p in devices for inode in p._values["inodes"]]
 
     def as_its_head(self, page: Page, head: Page, offset: int) -> None:
         """A page joins its block, which may be in use."""

@@ -104,7 +104,7 @@ def hardware(run: Run) -> Hardware:
 
 def tell_both(run: Run, guest: Guest, found: Conformance, until: float) -> None:
     """The machine makes its devices, the model tells with theirs, the machine tells."""
-    pins = pins_of(run.kernel.release)
+    pins = pins_of(run.kernel.version)
     scope = full_scope(run.scenario, run.scope)
     real = Real(guest, Inspector(guest), pins, until, fs=run.fs, reflink=has_copies(run.devices))
     machine = Teller(real, run.scenario, scope, run.design)
@@ -114,7 +114,7 @@ def tell_both(run: Run, guest: Guest, found: Conformance, until: float) -> None:
     told = machine.tell(run.order)
     if real.chosen:  # which free block a file gets is up to the file system
         foretold = foretell(run, real.sizes, pins, real.chosen)
-    found.means = {n: p.name for n, p in pins.items() if any(n + "(" in line.text for line in told)}
+    found.means = {n: p.described for n, p in pins.items() if any(n + "(" in line.text for line in told)}
     found.rows = compare(foretold, told)
     found.conclude()
 

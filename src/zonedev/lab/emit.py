@@ -17,6 +17,7 @@ CALLS = {
     "mmap": ("do_mmap", "tnn"),
     "mmap_sync": ("do_mmap_sync", "tnn"),
     "munmap": ("do_munmap", "nn"),
+    "mmap_private": ("do_mmap_private", "tnn"),
     "touch": ("do_touch", "nc"),
     "read": ("do_read", "nr"),
     "write": ("do_write", "nb"),

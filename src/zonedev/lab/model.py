@@ -6,20 +6,22 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from zonedev.lab.backports import with_backports
 from zonedev.lab.means import Pin
+from zonedev.lab.model_files import FileStories
 from zonedev.lab.story import Crash, Line, Ongoing, SetUpTask
-from zonedev.lab.things import PAGE_SHIFT, PAGE_SIZE, Device, PageOf, Va, counts_text, refs_text
+from zonedev.lab.things import PAGE_SHIFT, Device, PageOf, Va, counts_text, refs_text
 from zonedev.lang.errors import RuleBroken
 from zonedev.lang.system import Specification
 from zonedev.machine import Job, Machine
 from zonedev.memory import BusError
 
 ALIGN = {"pte": "4KiB", "pmd": "2MiB", "pud": "1GiB"}
-#: What stores, DMA and pwrite() leave, to tell them apart.
-STORED, BY_DMA, WRITTEN = b"\x01", b"\x02", b"w"
+#: What stores and DMA leave, to tell them apart.
+STORED, BY_DMA = b"\x01", b"\x02"
 
 
-class Model:
+class Model(FileStories):
     """Tells a story by running a design.
 
     `sizes` are the devices' sizes in bytes, by name; `pins` is how each function that takes
@@ -34,36 +36,19 @@ class Model:
         pins: Mapping[str, Pin],
         chosen: Mapping[int, str] | None = None,
     ) -> None:
-        self.machine = Machine(self._choosing(design), rules={}, keep=0, at_rest=False, goes_on=True)
-        self._chosen = chosen or {}
-        self._moment = 0
+        super().__init__(chosen)
+        self.machine = Machine(
+            self._choosing(with_backports(design)), rules={}, keep=0, at_rest=False, goes_on=True
+        )
         self._sizes, self._pins = sizes, pins
-        self._records: dict[Device, Any] = {}
         self._held: dict[tuple[str, PageOf], list[tuple[Pin, Any]]] = {}
         self._va: dict[Va, int] = {}
+        self._touched: dict[str, int] = {}  # the page number that a task has touched last
         self._tasks: set[str] = set()
         self._said: set[str] = set()  # the warnings, of which each comes once: WARN_ON_ONCE()
 
     def close(self) -> None:
         self.machine.close()
-
-    def _choosing(self, design: Any) -> type[Specification]:
-        """The design with the allocator of the machine's file system, which puts new blocks where it
-        likes: where it was seen to, or else where nobody has had one."""
-        model = self
-
-        class Choosing(design):  # type: ignore[misc]
-            def device_blocks(self, pmem: Any) -> list[Any]:
-                blocks = list(super().device_blocks(pmem))[::-1]  # that which nobody had is the last
-                return sorted(blocks, key=lambda block: not model._prefers(block))
-
-        return Choosing
-
-    def _prefers(self, block: Any) -> bool:
-        """Whether a block is the one that the machine has taken in this call."""
-        name = self._chosen.get(self._moment)
-        page = next((p for d in self._records for p in d.pages if p.name == name), None)
-        return page is not None and page.frame is not None and block.frame is page.frame.frame
 
     # --- set-up -------------------------------------------------------------------------------
 
@@ -74,13 +59,6 @@ class Model:
         else:
             make = getattr(self.machine, device.kind)
             self._records[device] = make(size, ALIGN[device.shape.get("size", "pte")])
-
-    def _file(self, device: Device, size: int) -> Any:
-        """A file of as many pages and blocks as the machine's has."""
-        pmem = self._records[device.on] if device.on else None
-        if device.shared is not None:
-            return self.machine.dax_file(pmem, shares=self._records[device.shared])
-        return self.machine.dax_file(pmem, size, device.blocks)
 
     # --- calls --------------------------------------------------------------------------------
 
@@ -104,7 +82,7 @@ class Model:
         try:
             found = getattr(self.machine.task(call.task), name)(*args)
         except BusError:
-            call.end("SIGBUS")
+            call.end(self._signal(call.task))
             return
         except RuleBroken as broken:
             raise self._crash(broken) from None
@@ -120,7 +98,7 @@ class Model:
             try:
                 ended(job.result())
             except BusError:
-                call.end("SIGBUS")
+                call.end(self._signal(call.task))
             except RuleBroken as broken:
                 raise self._crash(broken) from None
 
@@ -143,7 +121,7 @@ class Model:
             self._va[va] = address
             call.end("done")
 
-        self._run(call, "mmap", [self._records[va.device], *([True] if va.sync else [])], mapped)
+        self._run(call, "mmap", [self._records[va.device], va.sync, va.private], mapped)
 
     def _do_reserve(self, call: Ongoing, va: Va) -> None:
         def reserved(page_number: int) -> None:
@@ -157,23 +135,20 @@ class Model:
 
     def _do_touch(self, call: Ongoing, va: Va, write: bool = True) -> None:
         address = self._address(va)
+        self._touched[call.task] = address >> PAGE_SHIFT
         if write:
             self._run(call, "write", [address, STORED], lambda _: call.end("done", self._there(va)))
         else:
             self._run(call, "read", [address, 1], lambda b: call.end(f"reads {b.hex()}", self._there(va)))
 
+    def _signal(self, task: str) -> str:
+        """What ends a touch: SIGSEGV where nothing is mapped, else SIGBUS.  The specification has one
+        word for both."""
+        vma = self.machine.task(task).task._values["mm"]._values["vma_at"][self._touched[task]]
+        return "SIGBUS" if vma._values["linked"] else "SIGSEGV"
+
     def _address(self, va: Va) -> int:
         return self._va[va.start] + va.offset
-
-    def _there(self, va: Va, record: Any = None) -> PageOf:
-        """The page of the story at an address; of a hole that was read that which comes there."""
-        file = self._records[va.device]
-        if record is None and va.device.on is not None:
-            index = va.offset >> PAGE_SHIFT
-            first = index - index % file.per_folio
-            head = file._values["extents"].peek(first)
-            record = None if head is None else file.dax.pages[head.number + index - first]
-        return va.page if record is None else va.page_at(record, self._records)
 
     def _take(self, call: Ongoing, function: str, va: Va) -> None:
         """Pin a page, or get it, by the same means as the machine."""
@@ -194,8 +169,7 @@ class Model:
             call.end("fails")
             return
         pin, record = self._held[call.task, page].pop()
-        name = "unpin_user_page" if pin.function.startswith("pin") else "put_page"
-        self._run(call, name, [record], lambda _: call.end("done"))
+        self._run(call, pin.put, [record], lambda _: call.end("done"))
 
     _do_put_page = _do_unpin_user_page
 
@@ -230,33 +204,6 @@ class Model:
                 call.end("fails")
 
         self._run(call, "get_user_pages_fast", [self._address(va)], taken)
-
-    # --- files --------------------------------------------------------------------------------
-
-    def _do_ftruncate(self, call: Ongoing, file: Device, pages: int) -> None:
-        size = file.offset(pages) >> PAGE_SHIFT
-        self._run(call, "ftruncate", [self._records[file], size], lambda found: self._end(call, found))
-
-    def _do_punch_hole(self, call: Ongoing, file: Device, index: int, nr: int) -> None:
-        first, end = (file.offset(i) >> PAGE_SHIFT for i in (index, index + nr))
-        args = [self._records[file], first, end - first]
-        self._run(call, "punch_hole", args, lambda found: self._end(call, found))
-
-    def _do_pwrite(self, call: Ongoing, file: Device, index: int) -> None:
-        """The bytes are the model's own, which the specification's pwrite() knows nothing of."""
-        record, at = self._records[file], file.offset(index) >> PAGE_SHIFT
-
-        def written(found: Any) -> None:
-            va = Va(file, index=index)
-            if found is not False:
-                self.machine.memory.put(self._there(va).frame.frame, 0, WRITTEN * PAGE_SIZE)
-            self._end(call, found)
-
-        self._run(call, "pwrite", [record, at], written)
-
-    def _do_drop_caches(self, call: Ongoing, *_: Device) -> None:
-        args = [r for d, r in self._records.items() if d.kind == "pmem_device"]
-        self._run(call, "drop_caches", args, lambda found: self._end(call, found))
 
     # --- looking ------------------------------------------------------------------------------
 

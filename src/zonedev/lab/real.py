@@ -52,7 +52,8 @@ class Real(FileCalls):
             call.end("done", True)
 
         to = self._places[va.device]
-        self._ask(call, mapped, "mmap_sync" if va.sync else "mmap", to.path, 0, to.length)
+        how = "mmap_sync" if va.sync else "mmap_private" if va.private else "mmap"
+        self._ask(call, mapped, how, to.path, 0, to.length)
 
     def _do_reserve(self, call: Ongoing, va: Va) -> None:
         call.end("done")  # the kernel chooses the address when it is mapped

@@ -7,7 +7,7 @@ from typing import Any
 
 from zonedev.lab.asking import Asking
 from zonedev.lab.errors import LabError
-from zonedev.lab.model import WRITTEN
+from zonedev.lab.model_files import WRITTEN
 from zonedev.lab.story import Ongoing
 from zonedev.lab.things import PAGE_SHIFT, PAGE_SIZE, Device, PageOf, Va
 
@@ -40,7 +40,7 @@ class FileCalls(Asking):
         def found(pfn: str) -> None:
             ended(self._page_at(call, va, int(pfn)))
 
-        if va.device in self._moved:
+        if va.device in self._moved or va.start.private:
             self._ask(call, found, "pfn", self._at(va))
         else:
             ended(va.page)
@@ -49,7 +49,7 @@ class FileCalls(Asking):
         assert va.device.on is not None
         device = self._places[va.device.on]
         if not 0 <= pfn - device.pfn < device.size >> PAGE_SHIFT:
-            return va.page  # the zero page
+            return va.copy if va.start.private else va.page  # the zero page
         page = va.page_at(pfn, self._places)
         self.chosen[call.moment] = page.name
         return page

@@ -28,7 +28,7 @@ MKFS = {
     "xfs": "mkfs.xfs -f -d su=2m,sw=1 -m rmapbt=0",
 }
 #: What the variables are called that take a request's result.
-RESULTS = {"mmap": "va", "mmap_sync": "va", "open": "fd"} | dict.fromkeys(
+RESULTS = {"mmap": "va", "mmap_sync": "va", "mmap_private": "va", "open": "fd"} | dict.fromkeys(
     ("vmsplice", "uring_pin", "xdp_pin", "dio_submit"), "pin"
 )
 
@@ -150,7 +150,7 @@ class Script(Real):
 
 def program_of(run: Run) -> str:
     """The C program of a run; ZonedevError where it cannot be one."""
-    pins = pins_of(run.kernel.release)
+    pins = pins_of(run.kernel.version)
     script = Script(Notebook(), pins, fs=run.fs or "ext4", reflink=has_copies(run.devices))
     teller = Teller(script, run.scenario, full_scope(run.scenario, run.scope), run.design)
     teller.set_up()

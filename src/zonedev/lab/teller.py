@@ -73,7 +73,7 @@ class Teller:
         if name == "may_fork":
             self._to_be_born.add(args[0])
         if name in ("mmap", "reserve"):
-            given = [Va(args[0], **named)]
+            given = [mapping(*args, **named)]
         call = Ongoing(task, name)
         self.side.begin(call, name, given, None)
         if not call.done:
@@ -242,6 +242,11 @@ class Teller:
         if isinstance(value, Flag):
             return self.m.name_of(value) or "event"
         return f"{parameter}={value}" if isinstance(value, bool) and parameter else str(value)
+
+
+def mapping(device: Device, sync: bool = False, private: bool = False) -> Va:
+    """What a task maps at set-up, and how, in the words of the specification's mmap()."""
+    return Va(device, sync=sync, private=private)
 
 
 def flags_text(flags: int) -> str:

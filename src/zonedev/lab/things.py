@@ -77,15 +77,20 @@ class PageOf:
 
     The first page of a file with a number is the one that was there at set-up, or if there was
     none, that came there first.  Others, when it has other blocks there, are page0', page0''.
+    copy0 is what a private mapping has instead after a write; nobody looks at its counts, which
+    the memory management of ordinary pages changes too.
     """
 
     device: Device
     index: int
     version: int = 0
     frame: Any = None  # what a side knows it by; None as long as it is none
+    copied: bool = False
 
     @property
     def name(self) -> str:
+        if self.copied:
+            return f"{self.device.prefix}copy{self.index}"
         return f"{self.device.prefix}page{self.index}" + "'" * self.version
 
 
@@ -117,14 +122,16 @@ class Pages:
 class Va:
     """Where a task has mapped a device, or will: the address of its page `index`.
 
-    `sync`: mapped with MAP_SYNC.
+    `sync`: mapped with MAP_SYNC; `private`: with MAP_PRIVATE.
     """
 
     device: Device
     called: str = "va"
     index: int = 0
     sync: bool = False
+    private: bool = False
     start: Va = field(init=False)
+    _copies: dict[int, PageOf] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         self.start = self
@@ -147,6 +154,11 @@ class Va:
     def page(self) -> PageOf:
         """The page there at set-up."""
         return self.device.pages[self.index]
+
+    @property
+    def copy(self) -> PageOf:
+        """What is there once a private mapping was written to."""
+        return self.start._copies.setdefault(self.index, PageOf(self.device, self.index, copied=True))
 
     def page_at(self, frame: Any, devices: Iterable[Device]) -> PageOf:
         """The page there now, which a side has found to be `frame`; it may be one of others too."""

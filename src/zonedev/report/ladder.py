@@ -37,7 +37,7 @@ def tables(found: Sequence[Conformance], today: datetime.date) -> str:
     kernels = list(dict.fromkeys((c.kernel, c.version, c.design) for c in found))
     accels = ", ".join(sorted({c.accel.upper() for c in found if c.accel})) or "not run"
     parts = [f"Run on {today.isoformat()} under QEMU ({accels}).", "", *kernel_table(kernels)]
-    names = [name for name, _, _ in kernels]
+    names = list(dict.fromkeys(name for name, _, _ in kernels))
     for runs in ([c for c in found if not c.fs], [c for c in found if c.fs]):
         if runs:
             parts += ["", *verdict_table(runs, names)]
@@ -69,17 +69,15 @@ def verdict_table(found: Sequence[Conformance], kernels: Sequence[str]) -> Itera
 
 
 def cell(found: Conformance) -> str:
-    """The verdict, and what was the most that happened."""
+    """The verdict, and what happened: a warning, and an end or a wait."""
     if found.verdict != AGREES:
         return f"**{found.verdict}**" + (f": {found.why}" if found.why else "").replace("|", "\\|")
-    ends = [r.machine for r in found.rows if r.machine is not None]
-    for line in ends:
-        if crashed(line):
-            assert line.said is not None
-            return f"agrees: {line.said.split()[0]}"
-    if any(line.warned for line in ends):
-        return "agrees: warning"
-    return "agrees: waits" if any(line.said == "waits" for line in ends) else "agrees"
+    lines = [r.machine for r in found.rows if r.machine is not None]
+    said = [line.said for line in lines if line.said]
+    ends = [line.said.split()[0] for line in lines if line.said and crashed(line)]
+    waits = [word for word in ("waits for good", "waits") if word in said]
+    events = ["warning"] * any(line.warned for line in lines) + (ends[:1] or waits[:1])
+    return f"agrees: {', '.join(events)}" if events else "agrees"
 
 
 def observes(row: Row) -> bool:

@@ -36,6 +36,19 @@ static long do_mmap_sync(const char *path, long offset, size_t len)
 	return result;
 }
 
+/* As do_mmap(); what is written goes to copies. */
+static long do_mmap_private(const char *path, long offset, size_t len)
+{
+	int fd = open(path, O_RDWR | O_CLOEXEC);
+	long result;
+
+	if (fd < 0)
+		return -errno;
+	result = outcome((long)mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, offset));
+	close(fd);
+	return result;
+}
+
 /* Opens a file, and keeps it open. */
 static long do_open(const char *path)
 {

@@ -160,6 +160,8 @@ static long call(struct request *r)
 		return do_mmap(s[0], n[1], n[2]);
 	if (is(r, "mmap_sync", "snn"))
 		return do_mmap_sync(s[0], n[1], n[2]);
+	if (is(r, "mmap_private", "snn"))
+		return do_mmap_private(s[0], n[1], n[2]);
 	if (is(r, "munmap", "nn"))
 		return do_munmap(n[0], n[1]);
 	if (is(r, "touch", "ns") && strchr("rw", *s[1]))
