@@ -39,7 +39,7 @@ from zonedev.scenarios.parts import Mutex
 
 
 def waiting_for_an_entry(m: Machine) -> tuple[Any, Any, list[Any]]:
-    """A file, a task that has its entry locked, and three faults that wait for it, in this order."""
+    """A file, a task that has its entry locked, and three more that wait for it, in this order."""
     file = m.dax_file(m.pmem_device())
     holder = m.task("holder")
     holder.grab_mapping_entry(file, 0)

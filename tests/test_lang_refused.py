@@ -1,7 +1,5 @@
 """What the language refuses: one line that names file, line and mend."""
 
-
-
 from __future__ import annotations
 
 import importlib.util

@@ -225,6 +225,7 @@ class Machine:
             self._settle(job)
         finally:
             self._jobs = self.pending()
+            self.system.runtime = self._setup_runtime  # what is read between calls is no step
         return job.result() if job.done else job
 
     def _settle(self, first: Job) -> None:

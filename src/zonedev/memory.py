@@ -129,6 +129,8 @@ def mapped_page(task: Any, address: int) -> Record | None:
     if mm is None or va >= len(mm.vma_at):
         return None
     vma = mm.vma_at[va]
+    if not vma._values["linked"]:
+        return None
     file, index = vma.vm_file, va - vma.start
     if not file.fsdax:
         page: Record = file.pages[index]

@@ -166,10 +166,12 @@ class Linux412(Linux510):
 
     def ext4_dax_huge_fault(k, vma: Vma, va: int, write: bool) -> bool:
         """A PTE that is there is made writable by ext4_dax_pfn_mkwrite() (mm/memory.c,
-        wp_pfn_shared)."""
+        wp_pfn_shared).  A hole is read from a page of the page cache, until 91d25ba8a6b0 "dax: use
+        common 4k zero page for dax mmap reads" (v4.14), for which the zero page stands here: it
+        has a page_mkwrite(), which is the fault handler."""
         if vma.vm_file.size == "pte" and not vma.private:
             pte = vma.mm.pte[va]
-            if pte.present:
+            if pte.present and not k.is_zero_page(pte.page):
                 return not write or pte.write or k.ext4_dax_pfn_mkwrite(vma, va, pte)
         return super().ext4_dax_huge_fault(vma, va, write)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -130,8 +130,14 @@ class Stepper(Scheduler):
                     if before != after:
                         found.append(Change(f"{label}[{index}]", show(before), show(after), field.quiet))
             elif new != old:
-                found.append(Change(label, show(old), show(new), field.quiet))
+                show_it = partial(named, record._system.tasks) if field.mask else show
+                found.append(Change(label, show_it(old), show_it(new), field.quiet))
         return found
+
+
+def named(tasks: Sequence[Record], mask: int) -> str:
+    """The tasks that the bits of a number stand for."""
+    return ",".join(repr(t) for t in tasks if mask >> t._index & 1) or "none"
 
 
 def kernel_stack(waiting: Waiting) -> list[Where]:

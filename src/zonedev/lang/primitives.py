@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from zonedev.lang.records import Field, Kind, Record, array, count, flag, ref
+from zonedev.lang.records import Field, Kind, Record, array, count, flag, ref, task_mask
 from zonedev.lang.runtime import atomic, current, ensure, primitive, tasks, when
 
 
@@ -19,7 +19,7 @@ class Cpu(Record):
     rcu_nesting = count(0, 3, quiet=True)
     preempt_count = count(0, 3, quiet=True)
     irqs_off = flag(quiet=True)
-    gp_waits = count(0, 63, quiet=True)  # a mask: the readers that its grace period waits for
+    gp_waits = task_mask(quiet=True)  # the readers that its grace period waits for
 
 
 # --- atomic_t (include/linux/atomic/atomic-instrumented.h) -----------------------------------
@@ -237,7 +237,7 @@ def wait_for_completion(c: Completion) -> None:
 class WaitQueue(Record):
     """wait_queue_head_t: the tasks that sleep, as a mask."""
 
-    sleepers = count(0, 63, quiet=True)
+    sleepers = task_mask(quiet=True)
 
 
 @primitive
@@ -285,7 +285,7 @@ class ExclusiveQueue(Record):
     """wait_queue_head_t with exclusive waiters, of which a wake-up takes the first; `sleepers`
     are those that are not exclusive.  Who is woken is off the queue (autoremove_wake_function)."""
 
-    sleepers = count(0, 63, quiet=True)
+    sleepers = task_mask(quiet=True)
     first = array(ref(Cpu), quiet=True)
 
 

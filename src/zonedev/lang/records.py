@@ -59,6 +59,7 @@ class Field:
     below: str | None = None  # the rule that a value under the range breaks
     quiet: bool = False  # left out of printed traces
     private: bool = False  # only the task that owns the record writes it: no step
+    mask: bool = False  # a number whose bits stand for tasks
     name: str = ""
 
     def __set_name__(self, owner: type, name: str) -> None:
@@ -207,6 +208,11 @@ def embedded(owner: Record, field: Field) -> Record:
 def count(lo: int, hi: int, *, initial: int = 0, below: str | None = None, quiet: bool = False) -> Any:
     """A shared bounded integer in lo..hi; a value under lo breaks the rule `below`."""
     return Field(Kind("int", lo, hi), initial, below=below, quiet=quiet)
+
+
+def task_mask(*, quiet: bool = False) -> Any:
+    """A shared set of tasks: a number with a bit for each, by its `_index`; at most six."""
+    return Field(Kind("int", 0, 63), 0, quiet=quiet, mask=True)
 
 
 def flag(*, initial: bool = False, quiet: bool = False) -> Any:

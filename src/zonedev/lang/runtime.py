@@ -213,7 +213,7 @@ def ensure(rule: str, holds: bool, text: str, *objects: object) -> None:
         runtime = here.runtime
         if runtime is not None and rule in runtime.ignored:
             return
-        raise RuleBroken(rule, text.format(*objects))
+        raise RuleBroken(rule, text.format(*("NULL" if o is None else o for o in objects)))
 
 
 def note(label: str, value: object) -> None:

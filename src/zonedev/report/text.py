@@ -27,6 +27,9 @@ WAITING_RULES = frozenset(
     {"no-deadlock", "no-lost-wakeup", "removal-terminates", "truncate-terminates", "fault-terminates"}
 )
 
+#: What only counterexamples to one rule are about; in all others it is left out.
+SUBJECT = {"mapping-exact": (".mapping", ".index")}
+
 
 @dataclass
 class Row:
@@ -86,12 +89,12 @@ def render(verdict: Verdict) -> str:
         last += f"; {plural(verdict.states, 'state', 'states')} explored"
     last = wrapped(last, "   ")
     room = MAX_LINES - sum(part.count("\n") + 1 for part in (head, tail, last))
-    return "\n".join([head, *story(steps, room, verdict.rule in WAITING_RULES), tail, last])
+    return "\n".join([head, *story(steps, room, verdict.rule), tail, last])
 
 
-def story(steps: Sequence[TraceStep], room: int, quiet: bool = False) -> list[str]:
+def story(steps: Sequence[TraceStep], room: int, rule: str | None = None) -> list[str]:
     """The steps in `room` lines, as far as telling them more tersely gets there."""
-    groups = grouped(steps, quiet)
+    groups = grouped(steps, spoken_of(steps, rule))
     told = list(lines_of(groups))
     if len(told) <= room:
         return told
@@ -101,14 +104,21 @@ def story(steps: Sequence[TraceStep], room: int, quiet: bool = False) -> list[st
     return min(tellings, key=len)  # the most detailed of the shortest
 
 
-def grouped(steps: Sequence[TraceStep], quiet: bool) -> list[Group]:
-    """The steps by task and system call, net changes by function.
+def spoken_of(steps: Sequence[TraceStep], rule: str | None) -> set[str]:
+    """Of the locations that are left out otherwise, those that a counterexample to a rule is about;
+    where it is about waiting, those that have changed for good, such as a lock that is still held."""
+    ways = [way for ways in SUBJECT.values() for way in ways]
+    if rule in WAITING_RULES:
+        return {where for where in changed_for_good(steps) if not where.endswith(tuple(ways))}
+    if rule in SUBJECT:
+        return {c.where for s in steps for c in s.changes if c.where.endswith(SUBJECT[rule])}
+    return set()
 
-    `quiet`: of the locations that are left out otherwise, those that have changed for good
-    are told too, such as a lock that is still held.
-    """
+
+def grouped(steps: Sequence[TraceStep], kept: set[str]) -> list[Group]:
+    """The steps by task and system call, net changes by function; `kept` are quiet locations that
+    are told too."""
     groups: list[Group] = []
-    kept = changed_for_good(steps) if quiet else set()
     for at, step in enumerate(steps):
         if not groups or groups[-1].task != step.task or groups[-1].call != step.call:
             groups.append(Group(step.task, step.call))

@@ -97,7 +97,7 @@ def named(k: Any, inode: Inode, index: int, folio: Page) -> None:
         files == 1 and folio.index == index
         if folio.mapping is inode.mapping
         else folio.index == files and (folio.mapping is None or folio.mapping is k.dax_shared),
-        "{} has an entry for {}, but the folio has mapping {} and index or share {}; {} files have it",
+        "{} has an entry for {}, whose mapping is {} and whose index or share {}; files that have it: {}",
         inode,
         folio,
         folio.mapping,

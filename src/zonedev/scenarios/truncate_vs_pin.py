@@ -91,9 +91,9 @@ class TruncateWarns(TruncateVsPinUnmapped):
         "linux-5.10": violated("kernel-asserts", "warns, and frees the block"),
         "linux-6.1": violated("kernel-asserts", "as linux-5.10"),
         "linux-6.12": violated("kernel-asserts", "as linux-5.10"),
-        "linux-6.15": holds(),
-        "linux-7.2": holds(),
-        "dax-gup-fix-2022": holds(),
+        "linux-6.15": holds("truncate has waited, also for unmapped files"),
+        "linux-7.2": holds("as linux-6.15"),
+        "dax-gup-fix-2022": holds("03/25: truncate has waited"),
     }
 
 
