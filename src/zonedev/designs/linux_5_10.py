@@ -11,6 +11,7 @@ from zonedev.kernel.mapping import AddressSpace
 from zonedev.kernel.memremap import DevicePages
 from zonedev.kernel.page import GUP_PIN_COUNTING_BIAS, DevPagemap, MemoryType, Page
 from zonedev.kernel.pgtable import Mm, Vma
+from zonedev.kernel.pmem import PmemDevice
 from zonedev.lang.primitives import (
     WARN_ON,
     atomic_add,
@@ -100,6 +101,14 @@ class Linux510(Linux61):
         down_write(mapping.i_mmap_rwsem)
         k.unmap_mapping_range_tree(mapping, first, nr, even_cows)
         up_write(mapping.i_mmap_rwsem)
+
+    # --- files -----------------------------------------------------------------------------------
+
+    def drop_caches(k, pmem: PmemDevice) -> None:
+        """DAX entries keep no inode from reclaim, not being counted in nrpages (fs/inode.c,
+        inode_lru_isolate), until 51b8c1fe250d "vfs: keep inodes with page cache off the inode
+        shrinker LRU" (v5.16)."""
+        k.evict_inodes(pmem)
 
     # --- fault -----------------------------------------------------------------------------------
 

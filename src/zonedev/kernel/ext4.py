@@ -155,8 +155,7 @@ class Ext4(DaxLayout):
     # --- the super block -----------------------------------------------------------------------------
 
     def evict_inodes(k, pmem: PmemDevice) -> None:
-        """Evict what nobody has open: umount does, drop_caches does, and unbind of the device
-        (fs/inode.c)."""
+        """Evict what nobody has open: umount does, and unbind of the device (fs/inode.c)."""
         for inode in pmem.inodes:
             with atomic("i_count is tested and I_FREEING set under i_lock"):
                 unused = inode.i_count.value == 0 and not inode.freeing
@@ -176,5 +175,14 @@ class Ext4(DaxLayout):
         return True
 
     def drop_caches(k, pmem: PmemDevice) -> None:
-        """drop_slab(): inodes without users go, as they do for reclaim (fs/drop_caches.c)."""
-        k.evict_inodes(pmem)
+        """drop_slab(): inodes without users and without page cache go, as they do for reclaim
+        (fs/drop_caches.c; fs/inode.c inode_lru_isolate, mapping_shrinkable)."""
+        for inode in pmem.inodes:
+            with atomic("under i_lock, and the page cache is one read of its root"):
+                unused = inode.i_count.value == 0 and not inode.freeing
+                if unused and any(inode.i_pages[i].there for i in file_indices(inode, "i_pages", 0)):
+                    unused = False
+                if unused:
+                    inode.freeing = True
+            if unused:
+                k.evict(inode)

@@ -26,11 +26,12 @@ class SparseFiles(DeviceDax):
     @at_setup
     def device_blocks(self, pmem: PmemDevice) -> Sequence[Page]:
         """The first page of every block of a device; in a machine by hand of those that somebody
-        has touched, and of another one that is free."""
+        has touched, and for files of another one that is free."""
         pages, each = pmem.pages, pmem.per_folio
         if not isinstance(pages, DevicePages):
             return tuple(pages[::each])
-        fresh = next((i for r in free_ranges(pmem) for i in r if not pages.exists(i)), None)
+        free = free_ranges(pmem) if pmem.pgmap.type == MemoryType.FS_DAX else ()
+        fresh = next((i for r in free for i in r if not pages.exists(i)), None)
         if fresh is not None:
             pages[fresh]
         return pages.made(0, len(pages), each)

@@ -27,6 +27,12 @@ def signature(function: Any) -> inspect.Signature:
 
 
 @cache
+def plain(function: Any) -> bool:
+    """Whether every argument can be given by its place."""
+    return all(p.kind == p.POSITIONAL_OR_KEYWORD for p in signature(function).parameters.values())
+
+
+@cache
 def assigned_names(definition: ast.FunctionDef) -> frozenset[str]:
     return frozenset(
         n.id for n in ast.walk(definition) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)
@@ -168,6 +174,8 @@ class Calls(Builtin):
     ) -> dict[str, Value]:
         """The arguments by name, with defaults."""
         shape = signature(function)
+        if not kwargs and len(args) == len(shape.parameters) and plain(function):
+            return dict(zip(shape.parameters, args, strict=True))
         file = function.__code__.co_filename
         place = frame.place(node) if frame else f"{file}:{getattr(node, 'lineno', 0)}"
         if any(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in shape.parameters.values()):

@@ -9,7 +9,7 @@ from zonedev.lang import expr as ir
 from zonedev.lang import runtime
 from zonedev.lang.expressions import BINARY
 from zonedev.lang.frames import Frame
-from zonedev.lang.graph import Node
+from zonedev.lang.graph import Node, Unreachable
 from zonedev.lang.refused import not_in_the_language
 from zonedev.lang.source import method_name
 from zonedev.lang.values import Static, Value
@@ -30,8 +30,10 @@ class Statements(Words):
                 raise frame.error(statement, not_in_the_language(statement))
             outer = frame.statement, frame.accesses
             frame.statement, frame.accesses = statement, 0
-            with self.reachable():
+            try:
                 method(statement, frame)
+            except Unreachable:
+                self.current = None
             frame.statement, frame.accesses = outer
 
     def do_pass(self, node: ast.Pass, frame: Frame) -> None:
