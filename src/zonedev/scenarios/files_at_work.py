@@ -19,6 +19,7 @@ class FilesAtWork(Scenario):
     }
     rules = BLOCK_RULES
     progress = alone = "truncate-terminates"
+    orders = ("io io io truncate io writer", "writer io io io truncate")
     expected = {
         "linux-4.5": violated("block-reuse", "truncate looks at no count"),
         "linux-5.10": violated("block-reuse", "a file that nobody has mapped is not looked at"),

@@ -45,6 +45,7 @@ class TruncateVsSyncFault(Scenario):
     source = "Jan Kara, dax, iomap: Add support for synchronous faults, 2017 (v4.15)"
     scope = {"size": FILE_SIZE}
     progress = alone = "truncate-terminates"
+    orders = ("A B", "B A")
     expected = {
         "linux-5.10": holds("i_mmap_sem is held over the commit"),
         "linux-6.1": holds("invalidate_lock is held over the commit"),
@@ -74,6 +75,7 @@ class TruncateStaleTlb(Scenario):
     source = "found by reading mm/vma.c: DAX VMAs miss the flush that VM_PFNMAP and VM_MIXEDMAP get"
     rules = BLOCK_RULES
     progress = alone = "truncate-terminates"
+    orders = ("B thread A", "A B thread")
     expected = {
         "linux-4.5": violated("block-reuse", "truncate flushes only what it clears itself"),
         "linux-4.12": violated("block-reuse", "as linux-4.5"),
@@ -140,6 +142,7 @@ class FreeWakesBeforeClear(Scenario):
     source = "Dan Williams, 23/25 mm/memremap_pages: Initialize all ZONE_DEVICE pages to start at refcount 0"
     rules = ("mapping-exact", "block-reuse", "page-lifetime", "no-deadlock", "no-lost-wakeup")
     progress = alone = "truncate-terminates"
+    orders = ("B A",)
     expected = {
         "linux-5.10": holds("the last put clears no mapping"),
         "linux-6.1": holds("as linux-5.10"),
