@@ -6,7 +6,8 @@ import difflib
 import importlib.util
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
@@ -142,7 +143,8 @@ def load_module(file: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # where dataclasses look up the names in their annotations
     try:
-        spec.loader.exec_module(module)
+        with neighbours_of(file):
+            spec.loader.exec_module(module)
     except SyntaxError as error:
         raise ZonedevError(
             f"{error.filename or file}:{error.lineno or 1}: syntax error: {error.msg}"
@@ -152,6 +154,17 @@ def load_module(file: Path) -> ModuleType:
     except Exception as error:
         raise ZonedevError(f"{place_in(error, file)}: {type(error).__name__}: {error}") from None
     return module
+
+
+@contextmanager
+def neighbours_of(file: Path) -> Iterator[None]:
+    """A file can import what lies beside it, as a script can."""
+    folder = str(file.absolute().parent)
+    sys.path.insert(0, folder)
+    try:
+        yield
+    finally:
+        sys.path.remove(folder)
 
 
 def place_in(error: BaseException, file: Path) -> str:

@@ -51,7 +51,8 @@ class Linux412(Linux510):
         mm/swap.c).  fsdax pages wake at 1 from v4.18 on."""
         if folio.anon:
             k.put_anon_folio(folio, refs)
-        elif atomic_dec_and_test(folio._refcount):
+            return
+        if atomic_dec_and_test(folio._refcount):
             k.put_zone_device_page(folio)
 
     def get_page(k, page: Page) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import time
 import traceback
 from collections.abc import Iterable, Mapping
@@ -22,7 +23,7 @@ from zonedev.explore.result import (
 from zonedev.explore.runner import Runner
 from zonedev.explore.stepper import start
 from zonedev.explore.trace import TraceStep, short_path
-from zonedev.lang.errors import RuleBroken, SpecError, ZonedevError
+from zonedev.lang.errors import LoweringError, RuleBroken, SpecError, ZonedevError
 from zonedev.lang.system import Monitor, Specification, System
 from zonedev.lang.transition import lower
 from zonedev.rules.base import Rule
@@ -159,12 +160,21 @@ def set_up(
     """Build the system; what goes wrong in set-up is an error with its place."""
     try:
         return build(scenario, design, scope, monitors)
-    except ZonedevError:
+    except LoweringError:
         raise
+    except ZonedevError as error:
+        raise SpecError(f"{asked_by(scenario, error)}{error}") from error
     except RuleBroken as broken:
         raise SpecError(f"{blame(broken)}: the set-up breaks {broken}") from broken
     except Exception as error:
         raise SpecError(f"{blame(error)}: in set-up: {type(error).__name__}: {error}") from error
+
+
+def asked_by(scenario: type[Scenario], error: BaseException) -> str:
+    """The line of a scenario's set-up that led to `error`, as the beginning of a message."""
+    file = inspect.getfile(scenario)
+    lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == file]
+    return f"{short_path(file)}:{lines[-1]}: " if lines else ""
 
 
 def blame(error: BaseException) -> str:

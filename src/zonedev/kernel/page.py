@@ -115,7 +115,8 @@ class PageOps(PercpuRefOps):
         """Drop references; the last one frees (include/linux/mm.h)."""
         if folio.anon:
             k.put_anon_folio(folio, refs)
-        elif atomic_sub_and_test(folio._refcount, refs):
+            return
+        if atomic_sub_and_test(folio._refcount, refs):
             k.free_zone_device_folio(folio)
 
     def put_anon_folio(k, folio: Page, refs: int) -> None:
