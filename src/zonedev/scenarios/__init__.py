@@ -39,8 +39,14 @@ from zonedev.scenarios.punch_vs_pin import (
     PunchVsGupFast,
     PunchVsGupFastWaits,
     PunchVsPin,
+    PunchWarnsOfGupFast,
 )
-from zonedev.scenarios.reflink_share import ReflinkShare, ReflinkShareLocked
+from zonedev.scenarios.reflink_share import (
+    ReflinkRefcounts,
+    ReflinkShare,
+    ReflinkShareLocked,
+    TruncateVsSharer,
+)
 from zonedev.scenarios.three_states import ThreeStates
 from zonedev.scenarios.truncate_vs_fault import (
     FreeWakesBeforeClear,
@@ -92,6 +98,7 @@ SCENARIOS: dict[str, type[Scenario]] = {
         PunchVsPin,
         PunchBesidePin,
         PunchVsGupFast,
+        PunchWarnsOfGupFast,
         PunchVsGupFastWaits,
         GupPmdRecheck,
         TruncateVsFault,
@@ -102,6 +109,8 @@ SCENARIOS: dict[str, type[Scenario]] = {
         MemoryFailureVsTruncate,
         ReflinkShare,
         ReflinkShareLocked,
+        ReflinkRefcounts,
+        TruncateVsSharer,
         EntryLockWaiters,
         PrivateRefcounts,
         PrivateVsTruncate,

@@ -126,6 +126,21 @@ class PunchVsGupFast(Scenario):
         t.pwrite(m.other, 0)
 
 
+class PunchWarnsOfGupFast(PunchVsGupFast):
+    """The same, asked for the warning of a page in use, which nobody uses here."""
+
+    source = "found by reading: an idle count of 1 lets GUP-fast take what the scan has passed"
+    rules = ("kernel-asserts",)
+    orders = ()
+    expected = {
+        "linux-5.10": violated("kernel-asserts", "GUP-fast takes the page, and gives it back a little later"),
+        "linux-6.1": violated("kernel-asserts", "as linux-5.10"),
+        "linux-6.12": violated("kernel-asserts", "as linux-5.10"),
+        "linux-6.15": holds("nobody takes a page whose count is 0"),
+        "linux-7.2": holds("as linux-6.15"),
+    }
+
+
 class PunchVsGupFastWaits(PunchVsGupFast):
     """The same, asked whether the punch comes to its end; the task keeps its mapping."""
 

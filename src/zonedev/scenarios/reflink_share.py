@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from zonedev.lang.primitives import lock, unlock
 from zonedev.scenarios.base import Scenario, holds, violated
-from zonedev.scenarios.parts import FILE_SIZE, Mutex
+from zonedev.scenarios.parts import BLOCK_RULES, FILE_SIZE, Mutex
 
 
 class ReflinkShare(Scenario):
@@ -14,6 +14,7 @@ class ReflinkShare(Scenario):
 
     source = "Shiyang Ruan, fsdax: introduce page->share for fsdax in reflink mode, 2022"
     scope = {"size": FILE_SIZE}
+    rules: ClassVar[tuple[str, ...] | None] = None
     progress = alone = "truncate-terminates"
     orders: ClassVar[tuple[str, ...]] = ("A B A B",)
     expected = {
@@ -75,3 +76,48 @@ class ReflinkShareLocked(ReflinkShare):
         lock(m.both.lock)
         t.ftruncate(m.copy, 0)
         unlock(m.both.lock)
+
+
+class ReflinkRefcounts(ReflinkShare):
+    """The same, asked for the counts of the page and of its pagemap."""
+
+    source = "Jason Gunthorpe's answer to 10/25 fsdax: Introduce pgmap_request_folios(), 2022"
+    rules = ("refcount-exact", "page-lifetime")
+    orders = ()
+    expected = {
+        "linux-6.1": holds("entries hold no reference"),
+        "dax-gup-fix-2022": violated("refcount-exact", "both count first and look later: neither sees a 1"),
+    }
+
+
+class TruncateVsSharer(Scenario):
+    """A file is truncated under I/O; another file, which shares the block, stays mapped."""
+
+    source = "found by reading fs/dax.c of v7.2: the wait is for a count of 0, whoever maps the page"
+    scope = {"size": FILE_SIZE}
+    rules = tuple(rule for rule in BLOCK_RULES if rule != "mapping-exact")  # which is reflink-share's
+    progress = alone = "truncate-terminates"
+    orders = ("A B A",)
+    expected = {
+        "linux-6.1": holds("a mapping holds no reference"),
+        "linux-6.12": holds("as linux-6.1"),
+        "linux-6.15": violated("truncate-terminates", "the sharer's mapping keeps the count from 0"),
+        "linux-7.2": violated("truncate-terminates", "as linux-6.15"),
+        "dax-gup-fix-2022": violated("truncate-terminates", "the sharer's entry keeps the count from 0"),
+    }
+
+    def setup(m: Any) -> None:
+        m.pmem = m.k.pmem_device(size=m.scope["size"])
+        m.file = m.k.dax_file(m.pmem)
+        m.copy = m.k.dax_file(m.pmem, shares=m.file)
+        m.va = m.task("A").mmap(m.file)
+        m.copy_va = m.task("sharer").mmap(m.copy)
+        m.task("sharer").touch(m.copy_va, False)
+
+    def task_A(t: Any, m: Any) -> None:
+        page = t.get_user_pages_fast(m.va, 0)
+        if page is not None:
+            t.put_page(page)
+
+    def task_B(t: Any, m: Any) -> None:
+        t.ftruncate(m.file, 0)
