@@ -153,7 +153,7 @@ def file_systems(name: str, kernel: str) -> Sequence[str]:
     """Those on which a scenario is run where all are."""
     if name.startswith("devdax"):
         return [""]
-    if name == "reflink-share":
+    if name in ("reflink-share", "truncate-vs-sharer"):
         return [] if kernel == "5.10" else ["xfs"]
     return ["ext4", "xfs"]
 

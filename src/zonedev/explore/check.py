@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import time
 import traceback
 from collections.abc import Iterable, Mapping
@@ -172,7 +171,7 @@ def set_up(
 
 def asked_by(scenario: type[Scenario], error: BaseException) -> str:
     """The line of a scenario's set-up that led to `error`, as the beginning of a message."""
-    file = inspect.getfile(scenario)
+    file = scenario.setup.__code__.co_filename
     lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == file]
     return f"{short_path(file)}:{lines[-1]}: " if lines else ""
 

@@ -141,7 +141,9 @@ class Memremap(PageOps):
 
     def new_anon_page(self) -> Page:
         """A page that the allocator has for copies of private mappings, at set-up."""
-        page: Page = self.system.new(Page, anon=True, frame=self.system.new(Frame, owner=0))
+        pages: Sequence[Any] = self.system.instances(Page)
+        name = f"copy{sum(page.anon for page in pages)}"
+        page: Page = self.system.new(Page, name, anon=True, frame=self.system.new(Frame, owner=0))
         page.head = page
         self.page_created(page)
         return page

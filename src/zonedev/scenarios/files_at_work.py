@@ -19,7 +19,7 @@ class FilesAtWork(Scenario):
     }
     rules = BLOCK_RULES
     progress = alone = "truncate-terminates"
-    orders = ("io io io truncate io writer", "writer io io io truncate")
+    orders = ("io io io truncator io writer", "writer io io io truncator")
     expected = {
         "linux-4.5": violated("block-reuse", "truncate looks at no count"),
         "linux-5.10": violated("block-reuse", "a file that nobody has mapped is not looked at"),
@@ -52,7 +52,7 @@ class FilesAtWork(Scenario):
                 t.touch(m.va + n)
             t.munmap(m.va)
 
-    def task_truncate(t: Any, m: Any) -> None:
+    def task_truncator(t: Any, m: Any) -> None:
         t.ftruncate(m.file, 0)
         if m.scope["files"] > 1:
             for n in range(m.pages):
