@@ -28,9 +28,10 @@ LONG = {
     "entry-lock-waiters": 21,
     "punch-vs-gup-fast-waits": 21,
     "truncate-vs-refault": 21,
-    "free-wakes-before-clear": 24,
+    "free-wakes-before-clear": 26,
     "fsdax-unbind-closed": 27,
     "fsdax-unbind-vs-pin": 29,
+    "reflink-share": 27,
 }
 
 

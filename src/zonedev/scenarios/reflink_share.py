@@ -79,7 +79,7 @@ class ReflinkShareLocked(ReflinkShare):
 
 
 class ReflinkRefcounts(ReflinkShare):
-    """The same, asked for the counts of the page and of its pagemap."""
+    """The same without truncate, asked for the counts of the page and of its pagemap."""
 
     source = "Jason Gunthorpe's answer to 10/25 fsdax: Introduce pgmap_request_folios(), 2022"
     rules = ("refcount-exact", "page-lifetime")
@@ -88,6 +88,12 @@ class ReflinkRefcounts(ReflinkShare):
         "linux-6.1": holds("entries hold no reference"),
         "dax-gup-fix-2022": violated("refcount-exact", "both count first and look later: neither sees a 1"),
     }
+
+    def task_A(t: Any, m: Any) -> None:
+        t.touch(m.va, False)
+
+    def task_B(t: Any, m: Any) -> None:
+        t.touch(m.copy_va, False)
 
 
 class TruncateVsSharer(Scenario):
