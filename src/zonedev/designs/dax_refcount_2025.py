@@ -174,6 +174,9 @@ class DaxRefcount19(DaxRefcount15):
         else:
             super().zap_pte_range(vma, first, nr)
 
+    #: NULL for devmap only, which files' entries are no more (mm/memory.c).
+    vm_normal_page = Fault.vm_normal_page
+
     #: As 15/20 for PMDs: also of device-dax, which takes no reference before 20/20 (mm/huge_memory.c).
     zap_huge = Zap.zap_huge
 

@@ -331,9 +331,9 @@ class Linux612(Linux615):
         if k.pte_access_permitted(entry, flags):
             page = k.subpage(mm.vma_at[va], va, entry)
             if page.anon:
-                taken = page if k.try_grab_folio(page, flags) else None
+                current().gup_error = not k.try_grab_folio(page, flags)
                 spin_unlock(mm.ptl)
-                return taken
+                return None if current().gup_error else page
             pgmap = k.get_dev_pagemap(page.array)
             current().gup_pgmap = pgmap
             if pgmap is not None:
