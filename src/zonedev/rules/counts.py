@@ -53,7 +53,7 @@ def counted(k: Any, page: Page) -> None:
     pins = sum(t.pins[p._index] for t in k.system.tasks for p in k.members(page))
     gets = sum(t.gets[p._index] for t in k.system.tasks for p in k.members(page))
     weight = 1 if page.large else k.PIN_WEIGHT
-    entered = entries_of_files(k, page) if k.ENTRY_HOLDS_REF else 0
+    entered = entries_of_files(k, page) if k.ENTRY_HOLDS_REF and not page.anon else 0
     right = k.idle_count(page) + mapped + entered + pins * weight + gets
     ensure(
         "refcount-exact",

@@ -14,6 +14,7 @@ COPY_1 = dict(zip(COPY_POINTS, (1, 2, 2, 1, 0), strict=True))
 COPY = dict(zip(COPY_POINTS, (1, 1025, 1025, 1024, 0), strict=True))
 UNCOUNTED = dict.fromkeys(PAGE_POINTS, 1)
 COUNTED = dict(zip(PAGE_POINTS, (0, 1, 0), strict=True))
+ENTERED = dict(zip(PAGE_POINTS, (0, 1, 1), strict=True))
 
 
 class PrivateRefcounts(Scenario):
@@ -35,6 +36,7 @@ class PrivateRefcounts(Scenario):
         "linux-6.12": holds("as linux-5.10", UNCOUNTED | COPY),
         "linux-6.15": holds("the page of the file is counted while it is mapped", COUNTED | COPY),
         "linux-7.2": holds("as linux-6.15", COUNTED | COPY),
+        "dax-gup-fix-2022": holds("the entry holds a reference to the page", ENTERED | COPY),
     }
 
     def setup(m: Any) -> None:

@@ -138,6 +138,7 @@ class PunchWarnsOfGupFast(PunchVsGupFast):
         "linux-6.12": violated("kernel-asserts", "as linux-5.10"),
         "linux-6.15": holds("nobody takes a page whose count is 0"),
         "linux-7.2": holds("as linux-6.15"),
+        "dax-gup-fix-2022": violated("kernel-asserts", "refault-after-zap, and another warning"),
     }
 
 
