@@ -16,7 +16,7 @@ import pytest
 
 import toys
 from conftest import ROOT, child_seconds
-from zonedev import cli
+from zonedev import catalogue, cli
 from zonedev.scenarios.base import holds
 
 SCRIPT = str(ROOT / "tests" / "toy_cli.py")
@@ -372,3 +372,15 @@ def test_run_finds_what_breaks_on_some_seed(capsys: pytest.CaptureFixture[str]) 
         for seed in range(60)
     }
     assert codes == {0, 2}
+
+
+def test_a_file_imports_its_neighbour(tmp_path: Path) -> None:
+    """As a script can; what lies beside it is found, and only while it is loaded."""
+    (tmp_path / "patch_base.py").write_text(
+        "from zonedev.designs.linux_7_2 import Linux72\n\n\nclass Base(Linux72):\n    '''Nothing.'''\n"
+    )
+    (tmp_path / "patch_top.py").write_text(
+        "from patch_base import Base\n\n\nclass Top(Base):\n    '''Nothing.'''\n"
+    )
+    assert catalogue.load().design(f"{tmp_path}/patch_top.py:Top").__name__ == "Top"
+    assert str(tmp_path) not in sys.path
