@@ -17,7 +17,7 @@ from zonedev.lang.errors import ZonedevError
 from zonedev.memory import BusError
 from zonedev.scenarios.base import Scenario
 from zonedev.scenarios.parts import two_files
-from zonedev.scenarios.private_mapping import PrivateRefcounts, PrivateVsTruncate
+from zonedev.scenarios.private_mapping import PrivateMappingRefcounts, PrivateVsTruncate
 
 DESIGNS = ("linux-4.12", "linux-5.10", "linux-6.12", "linux-7.2")
 
@@ -154,8 +154,8 @@ class ZapsCopies(Linux72):
 
 @pytest.mark.parametrize(("design", "point"), [(KeepsCopies, "copy truncated"), (ZapsCopies, "copy punched")])
 def test_what_goes_with_the_file_is_seen(design: type[Linux72], point: str) -> None:
-    right = check(PrivateRefcounts, Linux72).observed
-    found = check(PrivateRefcounts, design).observed
+    right = check(PrivateMappingRefcounts, Linux72).observed
+    found = check(PrivateMappingRefcounts, design).observed
     assert found is not None
     assert right is not None
     assert next(p for p in right if right[p] != found[p]) == point

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from zonedev.designs.dax_gup_fix_2022 import DAX_GUP_FIX_2022, DaxGupFix2022
 from zonedev.designs.dax_refcount_2025 import DAX_REFCOUNT_2025
+from zonedev.designs.device_exclusive_2025_v1 import DeviceExclusive2025V1
 from zonedev.designs.linux_4_5 import Linux45
 from zonedev.designs.linux_4_12 import Linux412
 from zonedev.designs.linux_5_10 import Linux510
+from zonedev.designs.linux_5_19 import Linux519
 from zonedev.designs.linux_6_1 import Linux61
 from zonedev.designs.linux_6_12 import Linux612
 from zonedev.designs.linux_6_15 import Linux615
@@ -22,6 +24,7 @@ DESIGNS: dict[str, type[Kernel]] = {
         Linux412,
         Linux413,
         Linux510,
+        Linux519,
         Linux61,
         Linux612,
         Linux615,
@@ -30,6 +33,7 @@ DESIGNS: dict[str, type[Kernel]] = {
         Linux412WaitFirst,
         Linux412Fixed,
         DaxGupFix2022,
+        DeviceExclusive2025V1,
     )
 }
 

@@ -49,7 +49,7 @@ class Linux412(Linux510):
     def folio_put_refs(k, folio: Page, refs: int) -> None:
         """put_page(): the last put gives the pagemap's reference back (include/linux/mm.h,
         mm/swap.c).  fsdax pages wake at 1 from v4.18 on."""
-        if folio.anon:
+        if k.of_allocator(folio):
             k.put_anon_folio(folio, refs)
             return
         if atomic_dec_and_test(folio._refcount):
@@ -82,7 +82,7 @@ class Linux412(Linux510):
         if not k.pte_access_permitted(entry, flags):
             return None
         page = k.subpage(mm.vma_at[va], va, entry)
-        if page.anon:
+        if k.of_allocator(page):
             k.get_page(page)
             return page
         pgmap = k.get_dev_pagemap(page.array)
@@ -130,27 +130,29 @@ class Linux412(Linux510):
         up_write(mm.mmap_lock)
         k.fput(vma.vm_file)
 
-    def fork(k, child: Task) -> None:
+    def fork(k, child: Task) -> bool:
         """Copies the page tables, since DAX mappings have VM_MIXEDMAP until e1fb4a086495
         "dax: remove VM_MIXEDMAP for fsdax and device dax" (v4.19); takes no reference."""
         mm = current().mm
         down_write(mm.mmap_lock)
         for start in mm.starts:
             if mm.vma_at[start].linked:
-                k.dup_vma(child.mm.vma_at[start])
-                k.copy_page_range(mm.vma_at[start], child.mm.vma_at[start])
+                k.dup_vma(child.mm.vma_at[start], mm.vma_at[start])
+                k.copy_page_range(child.mm.vma_at[start], mm.vma_at[start])
         up_write(mm.mmap_lock)
         child.started = True
+        return True
 
-    def copy_page_range(k, src: Vma, dst: Vma) -> None:
+    def copy_page_range(k, dst: Vma, src: Vma) -> bool:
         """The entries of a devmap VMA, as they are (mm/memory.c, copy_one_pte).  Huge
         file entries are not copied: the child faults (mm/huge_memory.c, copy_huge_pmd)."""
-        if src.vm_file.size == "pte":
+        if src.size == "pte":
             spin_lock(dst.mm.ptl)
             for va in indices(src.mm, "pte", src.start, src.nr, 1):
                 pte = src.mm.pte[va]
                 dst.mm.pte[va] = pte
             spin_unlock(dst.mm.ptl)
+        return True
 
     # --- fault -----------------------------------------------------------------------------------
 
@@ -170,7 +172,7 @@ class Linux412(Linux510):
         wp_pfn_shared).  A hole is read from a page of the page cache, until 91d25ba8a6b0 "dax: use
         common 4k zero page for dax mmap reads" (v4.14), for which the zero page stands here: it
         has a page_mkwrite(), which is the fault handler."""
-        if vma.vm_file.size == "pte" and not vma.private:
+        if vma.size == "pte" and not vma.private:
             pte = vma.mm.pte[va]
             if pte.present and not k.is_zero_page(pte.page):
                 return not write or pte.write or k.ext4_dax_pfn_mkwrite(vma, va, pte)

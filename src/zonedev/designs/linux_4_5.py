@@ -56,14 +56,14 @@ class Linux45(Linux412):
         71389703839e (v4.12)."""
         BUG_ON(atomic_read(page._refcount) <= 0, "get_page() of a page without references")
         atomic_inc(page._refcount)
-        if not page.anon:
+        if not k.of_allocator(page):
             pgmap = page.pgmap
             k.percpu_ref_get(pgmap.ref)
 
     def folio_put_refs(k, folio: Page, refs: int) -> None:
         """put_zone_device_page() after the decrement (include/linux/mm.h), until
         71389703839e (v4.12).  The count never falls to zero: the first reference stays."""
-        if folio.anon:
+        if k.of_allocator(folio):
             k.put_anon_folio(folio, refs)
             return
         BUG_ON(atomic_dec_and_test(folio._refcount), "a device page was freed")

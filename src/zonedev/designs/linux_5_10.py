@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from zonedev.designs.linux_6_1 import Linux61
+from zonedev.designs.private_5_10 import Private510
 from zonedev.kernel.gup import FOLL_LONGTERM, FOLL_PIN
 from zonedev.kernel.mapping import AddressSpace
 from zonedev.kernel.memremap import DevicePages
@@ -30,7 +30,7 @@ from zonedev.lang.primitives import (
 from zonedev.lang.runtime import at_setup, current
 
 
-class Linux510(Linux61):
+class Linux510(Private510):
     """v5.10: unbind puts every page and waits until the last one is free.
 
     The teardown is that of v5.2 to v5.17.  Of what v5.11 to v5.18 changed, most matters
@@ -48,7 +48,7 @@ class Linux510(Linux61):
     def folio_put_refs(k, folio: Page, refs: int) -> None:
         """put_page(), and before it for several references put_compound_head()'s
         subtraction (mm/gup.c, put_page_refs)."""
-        if folio.anon:
+        if k.of_allocator(folio):
             k.put_anon_folio(folio, refs)
             return
         if refs > 1:
@@ -56,7 +56,7 @@ class Linux510(Linux61):
         if k.devmap_managed():
             pgmap = folio.pgmap
             kind = pgmap.type
-            if kind == MemoryType.FS_DAX:
+            if kind == MemoryType.FS_DAX or (k.private_exists and kind == MemoryType.PRIVATE):
                 k.put_devmap_managed_page(folio)
                 return
         if atomic_dec_and_test(folio._refcount):
@@ -71,6 +71,9 @@ class Linux510(Linux61):
             kind = pgmap.type
             if kind == MemoryType.FS_DAX:
                 wake_up(page.frame.waiters)
+            elif k.private_exists:
+                page.anon_vma = None
+                k.folio_free(page)
         elif left == 0:
             k.put_zone_device_page(page)
 

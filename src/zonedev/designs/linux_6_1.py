@@ -9,7 +9,7 @@ from zonedev.kernel.gup import FOLL_LONGTERM
 from zonedev.kernel.inode import Inode
 from zonedev.kernel.mapping import DaxEntry
 from zonedev.kernel.page import Page
-from zonedev.kernel.pgtable import Mm, Vma
+from zonedev.kernel.pgtable import Mm, Pte, Vma
 from zonedev.lang.primitives import WARN_ON
 
 
@@ -49,6 +49,15 @@ class Linux61(Linux612):
             k.gup_put_folio(page, flags)
             return None
         return page
+
+    def remove_device_exclusive_entry(k, vma: Vma, va: int, orig_pte: Pte) -> None:
+        """Locks a page to which it has no reference (mm/memory.c), until 7c13c163e036 "mm: take a page
+        reference when removing device exclusive entries" (v6.3, and in 6.1.y)."""
+        folio = k.page_folio(orig_pte.page)
+        k.folio_lock(folio)
+        k.restore_under_notifier(vma, va, orig_pte)
+        k.folio_unlock(folio)
+        k.mmu_notifier_invalidate_range_end(vma.mm)
 
     def dax_fault_iter(
         k, vma: Vma, at: int, entry: DaxEntry, page: Page, write: bool, shared: bool, sync: bool

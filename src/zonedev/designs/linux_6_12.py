@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from zonedev.designs.linux_6_15 import Linux615
+from zonedev.designs.private_6_12 import Private612
 from zonedev.kernel.dax_entry import NO_ENTRY
 from zonedev.kernel.gup import FOLL_LONGTERM
 from zonedev.kernel.inode import Inode
@@ -24,7 +24,7 @@ from zonedev.lang.records import replace
 from zonedev.lang.runtime import atomic, current
 
 
-class Linux612(Linux615):
+class Linux612(Private612):
     """v6.2 to v6.14, as in v6.12: a mapping takes no reference.
 
     What "fs/dax: Fix ZONE_DEVICE page reference counts" (v9, 20 patches, v6.15) changed.
@@ -37,8 +37,9 @@ class Linux612(Linux615):
 
     def initial_count(self, kind: MemoryType) -> int:
         """All types that device-dax and fsdax use idle at 1 until "fs/dax: Properly
-        refcount fs dax pages" (v9 19/20)."""
-        return 1
+        refcount fs dax pages" (v9 19/20); those of a driver that can be migrated at 0 since
+        ef233450898f "mm: free device private pages have zero refcount" (v6.1)."""
+        return 0 if kind in (MemoryType.PRIVATE, MemoryType.COHERENT) else 1
 
     #: "mm: Allow compound zone device pages" and "fs/dax: Properly refcount fs dax pages" (v9
     #: 11/20 and 19/20).
@@ -54,7 +55,7 @@ class Linux612(Linux615):
     def folio_put_refs(k, folio: Page, refs: int) -> None:
         """put_devmap_managed_page_refs() comes first, while any fsdax pagemap exists
         (include/linux/mm.h), until "fs/dax: Properly refcount fs dax pages" (v9 19/20)."""
-        if folio.anon:
+        if k.of_allocator(folio):
             k.put_anon_folio(folio, refs)
             return
         if k.devmap_managed():
@@ -78,6 +79,8 @@ class Linux612(Linux615):
         pgmap = folio.pgmap
         kind = pgmap.type
         WARN_ON(kind == MemoryType.GENERIC, "free_zone_device_page() of a device-dax page")
+        if k.drivers_memory:
+            k.free_drivers_folio(folio, pgmap, kind)
 
     # --- map and zap ------------------------------------------------------------------------------
 
@@ -257,7 +260,7 @@ class Linux612(Linux615):
         pte = mm.pte[va]
         if not k.pte_access_permitted(pte, flags) or flags & FOLL_LONGTERM:
             return None
-        if pte.page.anon:
+        if k.of_allocator(pte.page):
             return k.gup_fast_devmap_pte(mm, va, pte, flags)
         pgmap = k.get_dev_pagemap(pte.page.array)
         if pgmap is None:
@@ -314,11 +317,16 @@ class Linux612(Linux615):
             page = k.follow_page_mask(vma, va, flags)
             if page is not None or k.gup_failed() or not k.faultin_page(vma, va, flags):
                 break
+        if k.pagemap_exists:
+            k.put_gup_pgmap()
+        return page
+
+    def put_gup_pgmap(k) -> None:
+        """What is left in the struct follow_page_context (mm/gup.c)."""
         pgmap = current().gup_pgmap
         if pgmap is not None:
             current().gup_pgmap = None
             k.put_dev_pagemap(pgmap)
-        return page
 
     def follow_page_pte(k, table: Any, mm: Mm, at: int, va: int, flags: int) -> Page | None:
         """follow_page_pte(), follow_devmap_pmd(), follow_devmap_pud(): the page is taken
@@ -330,7 +338,7 @@ class Linux612(Linux615):
         entry = table[at]
         if k.pte_access_permitted(entry, flags):
             page = k.subpage(mm.vma_at[va], va, entry)
-            if page.anon:
+            if k.of_allocator(page):
                 current().gup_error = not k.try_grab_folio(page, flags)
                 spin_unlock(mm.ptl)
                 return None if current().gup_error else page

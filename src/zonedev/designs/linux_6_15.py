@@ -6,9 +6,9 @@ from zonedev.designs.linux_7_2 import Linux72
 from zonedev.kernel.dax_entry import NO_ENTRY
 from zonedev.kernel.inode import Inode
 from zonedev.kernel.mapping import DaxEntry
-from zonedev.kernel.page import Page
+from zonedev.kernel.page import DevPagemap, Page
 from zonedev.kernel.pgtable import Pte, Vma
-from zonedev.lang.primitives import WARN_ON, atomic_read
+from zonedev.lang.primitives import WARN_ON, atomic_read, atomic_set, spin_lock, spin_unlock
 from zonedev.lang.records import replace
 
 
@@ -36,6 +36,32 @@ class Linux615(Linux72):
             return entry
         k.wait_for_entry(inode, index)
         return NO_ENTRY
+
+    # --- private memory ----------------------------------------------------------------------------
+
+    def zone_device_page_init(k, page: Page, pgmap: DevPagemap) -> None:
+        """Pages of 4K only, and none after memunmap_pages() has begun: percpu_ref_tryget_live(); the
+        count that is found is not looked at (mm/memremap.c), until d245f9b4ab80 "mm/zone_device:
+        support large zone device private folios" (v6.19)."""
+        WARN_ON(not k.percpu_ref_tryget_live(pgmap.ref), "zone_device_page_init() after memunmap_pages()")
+        atomic_set(page._refcount, 1)
+        k.folio_lock(page)
+
+    def fault_device_private(k, vma: Vma, va: int, orig_pte: Pte) -> bool:
+        """Who finds the page locked returns, and faults again (mm/memory.c), from 1afaeb8293c9
+        "mm/migrate: Trylock device page in do_swap_page" (v6.15) until b570f37a2ce4 "mm: Fix a
+        hmm_range_fault() livelock / starvation problem" (v7.0, and in 6.18.y)."""
+        page = orig_pte.page
+        spin_lock(vma.mm.ptl)
+        if vma.mm.pte[va] != orig_pte or not k.folio_trylock(k.page_folio(page)):
+            spin_unlock(vma.mm.ptl)
+            return True
+        k.get_page(page)
+        spin_unlock(vma.mm.ptl)
+        done = k.migrate_to_ram(vma, va, page)
+        k.folio_unlock(k.page_folio(page))
+        k.folio_put(k.page_folio(page))
+        return done
 
     def dax_folio_put(k, folio: Page) -> None:
         """A small folio keeps its index, which then looks like a share, and is not looked at

@@ -41,7 +41,7 @@ SERIES_SCENARIOS = (
     "reflink-share",
     "reflink-share-locked",
     "truncate-vs-sharer",
-    "private-refcounts",
+    "private-mapping-refcounts",
     "private-vs-truncate",
     "entry-lock-waiters",
     "fsdax-unbind-vs-pin",

@@ -106,7 +106,7 @@ class Dax(DaxEntries):
     def dax_iomap_fault(k, vma: Vma, va: int, write: bool) -> bool:
         """For a page that is not mapped or not writable; false for SIGBUS.  There are no PUDs,
         and nothing here falls back to PTEs (fs/dax.c)."""
-        if vma.vm_file.size == "pte":
+        if vma.size == "pte":
             return k.dax_iomap_pte_fault(vma, va, write)
         return k.dax_iomap_pmd_fault(vma, k.huge_start(vma, va), write)
 
@@ -204,7 +204,7 @@ class Dax(DaxEntries):
 
     def vmf_insert(k, vma: Vma, at: int, page: Page, write: bool) -> bool:
         """By the file's size (fs/dax.c)."""
-        if vma.vm_file.size == "pte":
+        if vma.size == "pte":
             return k.vmf_insert_page_mkwrite(vma, at, page, write)
         return k.vmf_insert_folio_pmd(vma, at, k.page_folio(page), write)
 

@@ -123,7 +123,7 @@ class DaxEntries(Files):
     def page_vma_mkclean_one(k, vma: Vma, at: int) -> None:
         """Write-protect and clean one entry, and flush (mm/rmap.c)."""
         mm = vma.mm
-        table = mm.pte if vma.vm_file.size == "pte" else mm.pmd
+        table = mm.pte if vma.size == "pte" else mm.pmd
         spin_lock(mm.ptl)
         entry = table[at]
         if entry.present and (entry.dirty or entry.write):

@@ -9,7 +9,7 @@ from typing import Any
 from zonedev.kernel.page import Page
 from zonedev.kernel.pgtable import Pte, Vma
 from zonedev.kernel.zap import Zap
-from zonedev.lang.primitives import WARN_ON, atomic_read, atomic_set, spin_lock, spin_unlock
+from zonedev.lang.primitives import WARN_ON, atomic_read, spin_lock, spin_unlock
 from zonedev.lang.records import replace
 from zonedev.lang.runtime import at_setup, atomic, current
 
@@ -67,10 +67,10 @@ class Fault(Zap):
     def insert_zero_page(k, vma: Vma, at: int) -> None:
         """The zero page, which nobody counts and nobody may write to: insert_page_into_pte_locked()
         and insert_pmd() of it (mm/memory.c, mm/huge_memory.c)."""
-        table = vma.mm.pte if vma.vm_file.size == "pte" else vma.mm.pmd
+        table = vma.mm.pte if vma.size == "pte" else vma.mm.pmd
         spin_lock(vma.mm.ptl)
         entry = table[at]
-        if not entry.present:
+        if not entry.present and not (vma.anonymous and entry.leaf):
             table[at] = Pte(present=True, special=True, page=k.zero_page)
         spin_unlock(vma.mm.ptl)
 
@@ -90,12 +90,10 @@ class Fault(Zap):
 
     def map_copy(k, vma: Vma, va: int, page: Page) -> None:
         """Its first reference becomes that of the mapping (mm/memory.c, set_pte_range)."""
+        if vma.anonymous:
+            k.folio_set_anon(page, vma, va)
         k.folio_add_new_anon_rmap(page)
         vma.mm.pte[va] = Pte(present=True, write=True, dirty=True, page=page)
-
-    def folio_add_new_anon_rmap(k, folio: Page) -> None:
-        """mm/rmap.c"""
-        atomic_set(folio._mapcount, 1)
 
     def put_unused_copy(k) -> None:
         """The end of do_cow_fault() where nothing was mapped (mm/memory.c)."""
@@ -111,9 +109,23 @@ class Fault(Zap):
             for page in k.allocatable(vma):
                 if current().cow_page is None and page.frame.owner == 0 and page._refcount.value == 0:
                     page._refcount.value = 1
-                    page.frame.owner = vma.vm_file.number
+                    page.frame.owner = vma.number
+                    if vma.anonymous:
+                        page.frame.data = 0
                     current().cow_page = page
         return current().cow_page is not None
+
+    def alloc_page(k, vma: Vma) -> Page | None:
+        """A page that is not zeroed, with a reference; None where there is none
+        (mm/page_alloc.c)."""
+        found: Page | None = None
+        with atomic("the page allocator gives a page to one task only"):
+            for page in k.allocatable(vma):
+                if found is None and page.frame.owner == 0 and page._refcount.value == 0:
+                    page._refcount.value = 1
+                    page.frame.owner = vma.number
+                    found = page
+        return found
 
     @at_setup
     def allocatable(self, vma: Vma) -> Sequence[Page]:

@@ -62,19 +62,23 @@ class Gup(Pmem):
         """Looks into the pagemap before any reference is held: only interrupts being off
         keep it there (include/linux/memremap.h)."""
         folio = k.page_folio(page)
-        if folio.anon:
+        if k.of_allocator(folio):
             return False
         pgmap = folio.pgmap
         kind = pgmap.type
-        return kind > 1  # no P2PDMA pages here
+        return k.drivers_memory and kind == MemoryType.PCI_P2PDMA
 
     def folio_is_longterm_pinnable(k, folio: Page) -> bool:
         """File systems tolerate short delays of a truncate only (include/linux/mm.h)."""
-        if folio.anon:
+        if k.of_allocator(folio):
             return True
         pgmap = folio.pgmap
         kind = pgmap.type
-        return kind != MemoryType.FS_DAX
+        return kind != MemoryType.FS_DAX and not (k.drivers_memory and kind == MemoryType.COHERENT)
+
+    def folio_test_anon(k, folio: Page) -> bool:
+        """Of a driver's pages those that are in use (include/linux/page-flags.h)."""
+        return k.of_allocator(folio) or (k.drivers_memory and folio.anon_vma is not None)
 
     def try_grab_folio(k, page: Page, flags: int) -> bool:
         """GUP-slow's reference, under the page-table lock (mm/gup.c)."""
@@ -106,7 +110,7 @@ class Gup(Pmem):
     def gup_fast(k, va: int, flags: int) -> Page | None:
         """The lockless walk, with interrupts off (mm/gup.c, gup_fast)."""
         mm = current().mm
-        size = mm.vma_at[va].vm_file.size
+        size = mm.vma_at[va].size
         local_irq_disable()
         if size == "pte":
             page = k.gup_fast_pte_range(mm, va, flags)
@@ -170,7 +174,7 @@ class Gup(Pmem):
         reject_file_backed = (
             flags & (FOLL_PIN | FOLL_LONGTERM | FOLL_WRITE) == FOLL_PIN | FOLL_LONGTERM | FOLL_WRITE
         )
-        if folio.anon or (not reject_file_backed and folio.large):
+        if k.folio_test_anon(folio) or (not reject_file_backed and folio.large):
             return True
         mapping = folio.mapping
         if mapping is None:
@@ -179,7 +183,9 @@ class Gup(Pmem):
 
     def subpage(k, vma: Vma, va: int, entry: Pte) -> Page:
         """The page at `va`, which `entry` maps (mm/gup.c, nth_page() of the leaf)."""
-        offset = (va - vma.start) % vma.vm_file.per_folio
+        if vma.anonymous:
+            return entry.page
+        offset = (va - vma.start) % vma.per_folio
         if not k.vma_is_fsdax(vma):
             return k.device_page(vma, va)
         if offset == 0 or k.is_zero_page(entry.page):
@@ -230,7 +236,7 @@ class Gup(Pmem):
     def follow_page_mask(k, vma: Vma, va: int, flags: int) -> Page | None:
         """follow_page_pte(), follow_huge_pmd(), follow_huge_pud(): the page at `va`,
         with a reference, or None for a fault (mm/gup.c)."""
-        size = vma.vm_file.size
+        size = vma.size
         mm = vma.mm
         if size == "pte":
             return k.follow_page_pte(mm.pte, mm, va, va, flags)

@@ -16,6 +16,9 @@ from zonedev.kernel.page import (
 )
 from zonedev.kernel.percpu_ref import PercpuRef
 from zonedev.lang.primitives import (
+    WARN_ON,
+    atomic_read,
+    atomic_set,
     rcu_read_lock,
     rcu_read_unlock,
     synchronize_rcu,
@@ -81,6 +84,8 @@ class Memremap(PageOps):
     #: page its own; and the same for the pages of a file that one entry maps.
     COMPOUND_DEVMAP = True
     COMPOUND_FSDAX = True
+    #: What a page of a driver counts beside its mappings and holders while it is given out.
+    IN_USE_COUNT = 0
     #: The zero page, where a file has holes.
     zero_page: Page | None = None
 
@@ -97,6 +102,8 @@ class Memremap(PageOps):
         `per_folio` pages."""
         new = self.system.new
         self.fs_dax_exists = self.fs_dax_exists or kind == MemoryType.FS_DAX
+        self.drivers_memory = self.drivers_memory or kind > MemoryType.FS_DAX
+        self.pagemap_exists = True
         array = new(PgmapArray)
         pgmap = new(DevPagemap, type=kind, array=array, ref=new(PercpuRef))
         if kind == MemoryType.GENERIC and self.COMPOUND_DEVMAP:
@@ -116,16 +123,31 @@ class Memremap(PageOps):
         memmap_init_zone_device).  The pages of a file's folio become one when they are mapped
         (fs/dax.c, dax_folio_init); they are one here before, when nobody refers to them."""
         frame = self.system.new(Frame, owner=int(pgmap.type == MemoryType.GENERIC))
-        page = self.system.new(Page, number=i, frame=frame, array=pgmap.array, pgmap=pgmap)
+        page = self.system.new(
+            Page,
+            self.page_name(pgmap),
+            number=i,
+            frame=frame,
+            array=pgmap.array,
+            pgmap=pgmap,
+            memory=int(pgmap.type),
+        )
         page.large = per_folio > 1 and self.compound(pgmap.type)
         first = i - i % per_folio if page.large else i
         page.head = pages[first] if first < i else page
         if page.head is page:
             page._refcount.value = self.initial_count(pgmap.type)
-        if page.head is page or pgmap.vmemmap_shift == 0:
+        if self.pagemap_range_refs(pgmap) and (page.head is page or pgmap.vmemmap_shift == 0):
             self.memremap_get(pgmap)
         self.page_created(page)
         return page
+
+    def page_name(self, pgmap: DevPagemap) -> str:
+        """Pages of a driver's memory are called so; "" for the next number of all."""
+        if pgmap.type <= MemoryType.FS_DAX:
+            return ""
+        pages: Sequence[Any] = self.system.instances(Page)
+        return f"vram{sum(page.memory > MemoryType.FS_DAX for page in pages)}"
 
     def compound(self, kind: MemoryType) -> bool:
         """Whether the pages that one huge entry maps are one folio."""
@@ -152,6 +174,9 @@ class Memremap(PageOps):
         """is_zero_pfn(): vm_normal_page() is NULL for it (include/linux/pgtable.h)."""
         return k.zero_page is not None and page is k.zero_page
 
+    def grow(self) -> None:
+        """Room for whatever set-up has made, in the tables that are indexed by address or page."""
+
     def page_created(self, page: Page) -> None:
         """Room for a new page in the tables that are indexed by page."""
 
@@ -164,6 +189,12 @@ class Memremap(PageOps):
         pgmap.ref.percpu_count.value = pgmap.ref.percpu_count.value + 1
 
     @at_setup
+    def pagemap_range_refs(self, pgmap: DevPagemap) -> bool:
+        """Whether the pagemap holds a reference for each folio from the beginning on; private and
+        coherent pages take theirs when they are allocated (mm/memremap.c, pagemap_range)."""
+        return pgmap._values["type"] not in (MemoryType.PRIVATE, MemoryType.COHERENT)
+
+    @at_setup
     def pfn_len(self, pgmap: DevPagemap) -> int:
         """The number of folios that memremap_pages() made (mm/memremap.c)."""
         return sum(page.head is page or pgmap.vmemmap_shift == 0 for page in pgmap.pages)
@@ -173,7 +204,12 @@ class Memremap(PageOps):
     @at_setup
     def pgmap_refs(self, pgmap: DevPagemap) -> int:
         """The references of a pagemap that nobody uses, beside its initial one."""
-        return self.pfn_len(pgmap)
+        return self.pfn_len(pgmap) if self.pagemap_range_refs(pgmap) else 0
+
+    @at_setup
+    def takes_pagemap_ref(self, pgmap: DevPagemap) -> bool:
+        """Whether a page takes a reference of its pagemap when it is allocated, until it is freed."""
+        return pgmap._values["type"] in (MemoryType.PRIVATE, MemoryType.COHERENT)
 
     @at_setup
     def idle_count(self, page: Page) -> int:
@@ -203,6 +239,17 @@ class Memremap(PageOps):
         if pgmap is not None:
             k.percpu_ref_put(pgmap.ref)
 
+    # --- allocation ----------------------------------------------------------------------------
+
+    def zone_device_page_init(k, page: Page, pgmap: DevPagemap) -> None:
+        """A driver hands out a page: with one reference, locked, and with one of the pagemap, which is
+        given where the pagemap was killed too, as long as others have some (mm/memremap.c)."""
+        page.anon_vma = None
+        WARN_ON(atomic_read(page._refcount) != 0, "zone_device_page_init() of a page in use")
+        WARN_ON(not k.percpu_ref_tryget_many(pgmap.ref, 1), "zone_device_page_init() after memunmap_pages()")
+        atomic_set(page._refcount, 1)
+        k.folio_lock(page)
+
     # --- removal -------------------------------------------------------------------------------
 
     def devm_memremap_pages_release(k, pgmap: DevPagemap) -> None:
@@ -213,7 +260,8 @@ class Memremap(PageOps):
         """Kill the pagemap, wait for its references, remove the struct pages
         (mm/memremap.c).  No page's count is looked at."""
         k.percpu_ref_kill(pgmap.ref)
-        k.percpu_ref_put_many(pgmap.ref, k.pfn_len(pgmap))
+        if k.pagemap_range_refs(pgmap):
+            k.percpu_ref_put_many(pgmap.ref, k.pfn_len(pgmap))
         wait_for_completion(pgmap.ref.done)
         k.pageunmap_range(pgmap)
         k.percpu_ref_exit(pgmap.ref)

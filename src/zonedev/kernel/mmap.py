@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from zonedev.kernel.gup import Gup
+from zonedev.kernel.fork import Fork
+from zonedev.kernel.mmu_notifier import Event
 from zonedev.kernel.pgtable import Mm, Task, Vma
 from zonedev.lang.primitives import down_read, down_write, downgrade_write, up_read, up_write
-from zonedev.lang.runtime import atomic, current, when
+from zonedev.lang.runtime import at_setup, atomic, current, when
 
 
-class Mmap(Gup):
+class Mmap(Fork):
     """System calls that change address spaces, as of v7.2."""
 
     def mmap_fixed(k, va: int) -> bool:
@@ -45,10 +46,30 @@ class Mmap(Gup):
         downgrade_write(mm.mmap_lock)
         k.tlb_gather_mmu(mm)
         k.zap_vma(vma)
-        k.unlink_file_vma(vma)
+        k.unlink_vma(vma)
         k.tlb_finish_mmu(mm)
         up_read(mm.mmap_lock)
-        k.fput(vma.vm_file)
+        if not vma.anonymous:
+            k.fput(vma.vm_file)
+
+    def madvise_dontneed(k, va: int, nr: int = 1) -> None:
+        """madvise(MADV_DONTNEED) of some pages: zap_page_range_single() (mm/madvise.c, mm/memory.c)."""
+        mm = current().mm
+        vma = mm.vma_at[va]
+        down_read(mm.mmap_lock)
+        k.tlb_gather_mmu(mm)
+        k.mmu_notifier_invalidate_range_start(mm, Event.CLEAR, None, va, nr)
+        k.unmap_page_range(vma, va, nr)
+        k.mmu_notifier_invalidate_range_end(mm)
+        k.tlb_finish_mmu(mm)
+        up_read(mm.mmap_lock)
+
+    def unlink_vma(k, vma: Vma) -> None:
+        """Nobody finds the VMA from its pages any more (mm/memory.c, free_pgtables)."""
+        if vma.anonymous:
+            k.unlink_anon_vmas(vma)
+        else:
+            k.unlink_file_vma(vma)
 
     def unlink_file_vma(k, vma: Vma) -> None:
         """The mapping no longer finds the VMA; its TLB entries may still be there
@@ -61,6 +82,7 @@ class Mmap(Gup):
         """exit_mmap(): zap all, unlink all, flush and put once (mm/mmap.c).  A pin that
         the task's I/O holds goes on."""
         mm = current().mm
+        k.mmu_notifier_release(mm)
         down_read(mm.mmap_lock)
         k.tlb_gather_mmu(mm)
         for start in mm.starts:
@@ -70,8 +92,9 @@ class Mmap(Gup):
         down_write(mm.mmap_lock)
         for start in mm.starts:
             if mm.vma_at[start].linked:
-                k.unlink_file_vma(mm.vma_at[start])
-                current().fput_later[start] = mm.vma_at[start].vm_file.fsdax
+                k.unlink_vma(mm.vma_at[start])
+                if not mm.vma_at[start].anonymous:
+                    current().fput_later[start] = mm.vma_at[start].vm_file.fsdax
         k.tlb_finish_mmu(mm)
         for start in mm.starts:
             mm.vma_at[start].linked = False
@@ -85,23 +108,39 @@ class Mmap(Gup):
                 current().fput_later[start] = False
                 k.fput(mm.vma_at[start].vm_file)
 
-    def fork(k, child: Task) -> None:
-        """dup_mmap(): the child gets the VMAs of the parent.  vma_needs_copy() is false
-        for shared DAX mappings: no page table is copied, the child faults
-        (kernel/fork.c, mm/memory.c)."""
+    def fork(k, child: Task) -> bool:
+        """dup_mmap(): the child gets the VMAs of the parent, and copies of their entries where
+        vma_needs_copy() says so: not for shared DAX mappings, where the child faults; false for
+        -ENOMEM (kernel/fork.c, mm/memory.c)."""
         mm = current().mm
+        done = True
         down_write(mm.mmap_lock)
         for start in mm.starts:
-            if mm.vma_at[start].linked:
-                k.dup_vma(child.mm.vma_at[start])
+            if mm.vma_at[start].linked and done:
+                done = k.dup_vma(child.mm.vma_at[start], mm.vma_at[start])
+        if k.has_anonymous(mm):
+            k.flush_tlb_mm(mm)
         up_write(mm.mmap_lock)
-        child.started = True
+        if done:
+            child.started = True
+        return done
 
-    def dup_vma(k, vma: Vma) -> None:
-        """The copy becomes known to the mapping (mm/mmap.c, dup_mmap)."""
+    @at_setup
+    def has_anonymous(self, mm: Mm) -> bool:
+        """Whether an mm has entries that fork() copies, and so makes read-only."""
+        return any(mm.vma_at[start].anonymous for start in mm.starts)
+
+    def dup_vma(k, vma: Vma, src: Vma) -> bool:
+        """The copy becomes known to the file, or to the walks of anonymous pages (mm/mmap.c,
+        dup_mmap); false for -ENOMEM."""
+        if vma.anonymous:
+            k.anon_vma_fork(vma)
+            vma.linked = True
+            return k.copy_page_range(vma, src)
         k.get_file(vma.vm_file)
         k.vma_link_file(vma)
         vma.linked = True
+        return True
 
     def ret_from_fork(k) -> None:
         """A child's first instruction: not before fork() has made it (arch/x86/kernel/process.c)."""

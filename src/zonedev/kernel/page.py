@@ -9,6 +9,7 @@ from zonedev.kernel.percpu_ref import PercpuRefOps
 from zonedev.lang.primitives import (
     BUG_ON,
     WARN_ON,
+    Lock,
     WaitQueue,
     atomic_add_unless_zero,
     atomic_inc,
@@ -16,9 +17,12 @@ from zonedev.lang.primitives import (
     atomic_set,
     atomic_sub_and_test,
     atomic_t,
+    lock,
+    trylock,
+    unlock,
     wake_up,
 )
-from zonedev.lang.records import Record, const, count, embed, enum, ref
+from zonedev.lang.records import Record, const, count, embed, enum, flag, ref
 
 #: FOLL_PIN adds this to _refcount of a small folio (include/linux/mm.h).
 GUP_PIN_COUNTING_BIAS = 1024
@@ -29,6 +33,9 @@ class MemoryType(IntEnum):
 
     GENERIC = 0
     FS_DAX = 1
+    PRIVATE = 2
+    COHERENT = 3
+    PCI_P2PDMA = 4
 
 
 class Frame(Record):
@@ -44,6 +51,7 @@ class Frame(Record):
     data = count(0, 3)
     waiters: Any = embed(WaitQueue)  # wait_var_event() on the page: hashed by address, no access to it
     refcount_waiters: Any = embed(WaitQueue)  # the same on its _refcount, where a design tells the two apart
+    lock_waiters: Any = embed(WaitQueue)  # folio_waitqueue() of PG_locked, hashed by address as well
 
 
 class DevPagemap(Record):
@@ -56,6 +64,7 @@ class DevPagemap(Record):
     vmemmap_shift: int = const(0)  # 0: its pages were made single, as those of files are
     pages: Any = const(())
     array: Any = const()  # its entry in pgmap_array
+    owner: Any = const()  # of private and coherent memory: the driver's device
 
 
 class PgmapArray(Record):
@@ -82,16 +91,31 @@ class Page(Record):
     pgmap: Any = ref("DevPagemap", quiet=True)
     mapping: Any = ref("AddressSpace", quiet=True)
     index = count(0, 7, below="mapping-exact", quiet=True)
+    locked: Any = embed(Lock)  # PG_locked
+    anon_vma: Any = ref("AnonVma", quiet=True)  # the mapping of an anonymous page: who may map it
+    anon_exclusive: Any = flag(quiet=True)  # PG_anon_exclusive
+    zone_device_data: Any = ref("Dmirror", quiet=True)  # the driver's: of a page of test_hmm the mirror
+    free: Any = flag(initial=True, quiet=True)  # on the driver's free list
     number: int = const(0)  # in its device
     head: Any = const()
     large: bool = const(False)  # folio_test_large(head)
-    anon: bool = const(False)  # PageAnon(): a copy that a private mapping made, and no device's
+    memory: int = const(-1)  # the MemoryType of the device that it is of
+    anon: bool = const(False)  # from the page allocator, for anonymous memory or a private copy
     frame: Any = const()
     array: Any = const()  # the pgmap_array entry of its pfn
 
 
 class PageOps(PercpuRefOps):
     """References to device pages as of v7.2."""
+
+    #: Whether a driver has memory of its own: private, coherent or peer-to-peer.
+    drivers_memory = False
+    #: Whether there is a pagemap at all.
+    pagemap_exists = False
+
+    def of_allocator(k, page: Page) -> bool:
+        """Whether a page is the page allocator's, and no device's."""
+        return not k.pagemap_exists or page.anon
 
     def page_folio(k, page: Page) -> Page:
         """The folio that carries the counts (include/linux/page-flags.h)."""
@@ -113,7 +137,7 @@ class PageOps(PercpuRefOps):
 
     def folio_put_refs(k, folio: Page, refs: int) -> None:
         """Drop references; the last one frees (include/linux/mm.h)."""
-        if folio.anon:
+        if k.of_allocator(folio):
             k.put_anon_folio(folio, refs)
             return
         if atomic_sub_and_test(folio._refcount, refs):
@@ -131,7 +155,7 @@ class PageOps(PercpuRefOps):
 
     def free_zone_device_folio(k, folio: Page) -> None:
         """The last reference is gone, and with it what kept the pagemap alive
-        (mm/memremap.c).  memcg and anonymous pages are not modelled."""
+        (mm/memremap.c).  memcg is not modelled."""
         pgmap = folio.pgmap
         if WARN_ON(pgmap is None, "a folio without pagemap is freed"):
             return
@@ -140,3 +164,44 @@ class PageOps(PercpuRefOps):
             atomic_set(folio._refcount, 1)
         elif kind == MemoryType.FS_DAX:
             wake_up(folio.frame.waiters)
+        elif k.drivers_memory:
+            k.free_drivers_folio(folio, pgmap, kind)
+
+    def free_drivers_folio(k, folio: Page, pgmap: DevPagemap, kind: int) -> None:
+        """The page goes back to the driver, and then the references of the pagemap; how many is known
+        before (mm/memremap.c, free_zone_device_folio)."""
+        nr = k.folio_nr_pages(folio)
+        if kind != MemoryType.PCI_P2PDMA:
+            k.clear_anon_exclusive(folio)
+        folio.anon_vma = None
+        k.folio_free(folio)
+        if kind != MemoryType.PCI_P2PDMA:
+            k.percpu_ref_put_many(pgmap.ref, nr)
+
+    def clear_anon_exclusive(k, folio: Page) -> None:
+        """__ClearPageAnonExclusive() of every page (include/linux/page-flags.h)."""
+        folio.anon_exclusive = False
+
+    def folio_free(k, folio: Page) -> None:
+        """The driver's callback: pgmap->ops->folio_free()."""
+
+    def folio_nr_pages(k, folio: Page) -> int:
+        """include/linux/mm.h"""
+        return 1
+
+    # --- PG_locked -----------------------------------------------------------------------------------
+
+    def folio_trylock(k, folio: Page) -> bool:
+        """include/linux/pagemap.h"""
+        return trylock(folio.locked)
+
+    def folio_lock(k, folio: Page) -> None:
+        """include/linux/pagemap.h"""
+        lock(folio.locked)
+
+    def folio_unlock(k, folio: Page) -> None:
+        """Clear the bit, then wake who waits for it; the wait queue is hashed by address, so that
+        the folio is not touched again (mm/filemap.c)."""
+        frame = folio.frame
+        unlock(folio.locked)
+        wake_up(frame.lock_waiters)

@@ -10,6 +10,7 @@ from zonedev.lang.primitives import (
     Completion,
     Lock,
     atomic_add,
+    atomic_add_unless_zero,
     atomic_inc,
     atomic_inc_not_zero,
     atomic_read,
@@ -98,6 +99,19 @@ class PercpuRefOps(Specification):
     def percpu_ref_put(k, ref: PercpuRef) -> None:
         """Drop a reference (include/linux/percpu-refcount.h)."""
         k.percpu_ref_put_many(ref, 1)
+
+    def percpu_ref_tryget_many(k, ref: PercpuRef, nr: int) -> bool:
+        """Take `nr` references unless there are none left; one that was killed still gives them
+        (include/linux/percpu-refcount.h)."""
+        rcu_read_lock()
+        taken = True
+        ptr = ref.percpu_count_ptr
+        if not ptr.atomic and not ptr.dead:
+            atomic_add(ref.percpu_count, nr)
+        else:
+            taken = atomic_add_unless_zero(ref.count, nr)
+        rcu_read_unlock()
+        return taken
 
     def percpu_ref_tryget_live(k, ref: PercpuRef) -> bool:
         """Take a reference unless the ref was killed (include/linux/percpu-refcount.h)."""

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from itertools import permutations
 from typing import Any
 
-from zonedev.kernel.memremap import Memremap
+from zonedev.kernel.mmu_notifier import MmuNotifier, Subscriptions
 from zonedev.kernel.page import DevPagemap, Page
 from zonedev.lang.errors import SpecError
 from zonedev.lang.primitives import (
@@ -32,6 +32,7 @@ from zonedev.lang.records import (
     count,
     embed,
     flag,
+    number,
     packed,
     pointer,
     private,
@@ -39,12 +40,17 @@ from zonedev.lang.records import (
 )
 from zonedev.lang.runtime import at_setup, atomic, choose, current, when
 
+#: What an entry that is not present can be, and refer to a page (enum softleaf_type).
+MIGRATION, DEVICE_PRIVATE, DEVICE_EXCLUSIVE = 1, 2, 3
+LEAVES = ("none", "migration", "private", "exclusive")
+
 
 class Pte(Packed):
-    """A page-table entry of any level."""
+    """A page-table entry of any level: present, or a softleaf_t (include/linux/leafops.h)."""
 
     present: Any = BIT
-    write: Any = BIT
+    leaf: Any = number(0, 3)
+    write: Any = BIT  # of a softleaf_t: a writable entry
     dirty: Any = BIT
     special: Any = BIT  # not for GUP-fast
     devmap: Any = BIT  # the bit that v6.17 removed
@@ -52,13 +58,23 @@ class Pte(Packed):
 
     def show(self) -> str:
         if not self.present:
-            return "none"
+            what = LEAVES[self.leaf]
+            return f"{what} {self.page!r}{' write' if self.write else ''}" if self.leaf else what
         marks = ("dirty", "special", "devmap")
         flags = ["write" if self.write else "read", *(m for m in marks if getattr(self, m))]
         return f"{self.page!r} {','.join(flags)}"
 
 
 NONE = Pte()
+
+
+class HmmPfn(Packed):
+    """What hmm_range_fault() says of a page: HMM_PFN_VALID is that there is one
+    (include/linux/hmm.h)."""
+
+    write: Any = BIT
+    error: Any = BIT
+    page: Any = pointer(Page)
 
 
 @at_setup
@@ -84,6 +100,9 @@ class Mm(Record):
     tasks: Any = const(())  # mm_cpumask: each task is a CPU of its own
     vma_at: Any = const()  # a VmaTree
     starts: Any = const(())  # where the VMAs begin
+    written: Any = array(count(0, 3), quiet=True)  # what was stored last at each VA: what a load must find
+    subscriptions: Any = embed(Subscriptions)
+    notifiers: Any = const(())  # its struct mmu_interval_notifiers
 
 
 class VmaTree:
@@ -122,9 +141,15 @@ class Vma(Record):
     mm: Any = const()
     start: int = const(0)
     nr: int = const(0)
-    vm_file: Any = const()
+    vm_file: Any = const()  # None: anonymous memory
+    size: str = const("pte")  # the level at which it is mapped
+    per_folio: int = const(1)  # the pages that one entry maps
+    number: int = const(1)  # whose its memory is: Frame.owner
     sync: bool = const(False)  # VM_SYNC: mapped with MAP_SYNC
-    private: bool = const(False)  # not VM_SHARED: mapped with MAP_PRIVATE
+    private: bool = const(False)  # not VM_SHARED: a file mapped with MAP_PRIVATE
+    anonymous: bool = const(False)  # private, and of no file
+    anon_vma: Any = const()
+    in_anon_vma: Any = flag(quiet=True)  # in its tree
     copies: Any = const(())  # the pages that the allocator has for it
     linked: Any = flag()  # in the mm's tree
     in_i_mmap: Any = flag()  # in the mapping's tree
@@ -143,12 +168,17 @@ class Task(Cpu):
     keep_cows: Any = private(flag())  # struct zap_details without even_cows
     gup_error: Any = private(flag())  # a grab failed: -ENOMEM
     gup_pgmap: Any = private(ref(DevPagemap))  # struct follow_page_context, of designs that have it
+    src: Any = array(private(ref(Page)))  # struct migrate_vma: by VA, or by page of the device
+    dst: Any = array(private(ref(Page)))
+    migrates: Any = array(private(flag()))  # MIGRATE_PFN_MIGRATE in src
+    writes: Any = array(private(flag()))  # MIGRATE_PFN_WRITE in src
+    hmm_pfns: Any = array(private(packed(HmmPfn)))  # struct hmm_range: by VA
     fput_later: Any = array(private(flag()))  # task_works: the files of VMAs that exit() removed
     pins: Any = array(private(count(0, 3)))  # what the task's driver or I/O has pinned, by page
     gets: Any = array(private(count(0, 3)))  # the same, taken with FOLL_GET
 
 
-class Pgtable(Memremap):
+class Pgtable(MmuNotifier):
     """TLB flushes and mmu_gather as of v7.2."""
 
     task_class = Task
@@ -160,11 +190,11 @@ class Pgtable(Memremap):
 
     def huge_start(k, vma: Vma, va: int) -> int:
         """Where the huge entry that maps `va` begins."""
-        return va - (va - vma.start) % vma.vm_file.per_folio
+        return va - (va - vma.start) % vma.per_folio
 
     def vma_is_fsdax(k, vma: Vma) -> bool:
         """A file on a DAX file system, not a character device (include/linux/fs.h)."""
-        return bool(vma.vm_file.fsdax)
+        return vma.vm_file is not None and bool(vma.vm_file.fsdax)
 
     # --- TLB -------------------------------------------------------------------------------------
 
@@ -178,9 +208,9 @@ class Pgtable(Memremap):
                     k.flush_tlb_local(cpu)
             return
         chosen = choose(len(orders)) if len(orders) > 1 else 0
-        for number in range(len(orders)):
-            if chosen == number:
-                for cpu in orders[number]:
+        for order in range(len(orders)):
+            if chosen == order:
+                for cpu in orders[order]:
                     k.flush_tlb_func(cpu)
 
     def flush_tlb_func(k, cpu: Task) -> None:

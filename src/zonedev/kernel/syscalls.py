@@ -7,9 +7,10 @@ from typing import Any
 from zonedev.kernel.gup import FOLL_GET, FOLL_LONGTERM, FOLL_PIN, FOLL_WRITE
 from zonedev.kernel.inode import Inode
 from zonedev.kernel.mapping import VmFile
-from zonedev.kernel.mmap import Mmap
-from zonedev.kernel.page import MemoryType, Page
+from zonedev.kernel.page import DevPagemap, MemoryType, Page
 from zonedev.kernel.pgtable import NONE, Mm, Pte, Task, Vma, VmaTree
+from zonedev.kernel.rmap import AnonVma
+from zonedev.kernel.test_hmm import TestHmm
 from zonedev.lang.errors import SpecError
 from zonedev.lang.primitives import (
     Cpu,
@@ -25,7 +26,7 @@ from zonedev.lang.runtime import atomic, current, note
 __all__ = ["FOLL_GET", "FOLL_LONGTERM", "FOLL_PIN", "FOLL_WRITE", "Kernel"]
 
 
-class Kernel(Mmap):
+class Kernel(TestHmm):
     """The system-call layer as of v7.2: what a scenario's `t` offers."""
 
     #: The name on the command line, and what sets the design apart in a few words.
@@ -33,6 +34,9 @@ class Kernel(Mmap):
     title = ""
     #: Whether a kernel with these rules was released; others are made for an argument.
     release = True
+
+    #: What the page allocator has for anonymous memory.
+    free_pages: tuple[Page, ...] = ()
 
     # --- set-up --------------------------------------------------------------------------------
 
@@ -76,9 +80,43 @@ class Kernel(Mmap):
             vma.copies = tuple(self.new_anon_page() for _ in range(vma.nr))
         return start
 
+    def mmap_anonymous(self, pages: int = 1) -> int:
+        """Map anonymous memory, private and writable, at set-up.  Returns the VA (mm/mmap.c)."""
+        mm = current().mm
+        start = len(mm.vma_at)
+        vma = self.new_anonymous_vma(mm, start, pages, self.system.new(AnonVma))
+        vma._values["linked"] = vma._values["in_anon_vma"] = True
+        vma.anon_vma._values["linked"] = 1
+        return start
+
+    def new_anonymous_vma(self, mm: Mm, start: int, nr: int, anon_vma: AnonVma) -> Vma:
+        vma = self.system.new(Vma, mm=mm, start=start, nr=nr, anonymous=True, anon_vma=anon_vma)
+        anon_vma.vmas = (*anon_vma.vmas, vma)
+        mm.vma_at.add(vma)
+        mm.starts = (*mm.starts, start)
+        self.new_zero_page()
+        if not self.system.sparse:
+            vma.copies = self.free_pages
+        self.grow()
+        return vma
+
+    def anonymous_memory(self, pages: int) -> None:
+        """Give the page allocator `pages` pages for anonymous memory, at set-up, before it is mapped."""
+        self.free_pages = (*self.free_pages, *(self.new_anon_page() for _ in range(pages)))
+
     def new_vma(self, mm: Mm, file: VmFile, start: int, linked: bool, sync: bool = False) -> Vma:
         nr = file.nr or len(file.pages)
-        vma = self.system.new(Vma, mm=mm, start=start, nr=nr, vm_file=file, sync=sync)
+        vma = self.system.new(
+            Vma,
+            mm=mm,
+            start=start,
+            nr=nr,
+            vm_file=file,
+            size=file.size,
+            per_folio=file.per_folio,
+            number=file.number,
+            sync=sync,
+        )
         vma._values["linked"] = vma._values["in_i_mmap"] = linked
         mm.vma_at.add(vma)
         mm.starts = (*mm.starts, start)
@@ -99,6 +137,9 @@ class Kernel(Mmap):
         parent = current().mm
         for start in parent.starts:
             vma = parent.vma_at[start]
+            if vma.anonymous:
+                self.new_anonymous_vma(task.mm, start, vma.nr, vma.anon_vma)
+                continue
             if vma.private:
                 raise SpecError(
                     f"may_fork(): VA {start} is mapped private, and fork() copies no such mapping"
@@ -111,15 +152,24 @@ class Kernel(Mmap):
         records = self.system.records
         vas = max((len(mm.vma_at) for mm in records.get("Mm", [])), default=0)  # type: ignore[attr-defined]
         for mm in records.get("Mm", []):
-            for table in ("pte", "pmd", "pud"):
+            for table in ("pte", "pmd", "pud", "written"):
                 mm._values[table].grow(vas)
         for task in self.system.tasks:
-            for name in ("tlb", "gather", "delayed_rmap", "fput_later"):
+            for name in ("tlb", "gather", "delayed_rmap", "fput_later", "hmm_pfns"):
                 task._values[name].grow(vas)
+            for name in ("src", "dst", "migrates", "writes"):
+                task._values[name].grow(max(vas, self.most_device_pages()))
             for name in ("pins", "gets"):
                 task._values[name].grow(len(records.get("Page", [])))
+        for mirror in records.get("Dmirror", []):
+            mirror._values["pt"].grow(vas)
         for queue in records.get("EntryWaiters", []):
             queue._values["first"].grow(len(self.system.tasks))
+
+    def most_device_pages(self) -> int:
+        """The size of the largest device that migrates pages."""
+        maps = [p for p in self.system.instances(DevPagemap) if isinstance(p, DevPagemap)]
+        return max((len(p.pages) for p in maps if p.owner is not None), default=0)
 
     def named_holders(self, page: Page) -> list[str]:
         """Who holds pins and references of a page, in words: for displays."""
@@ -132,11 +182,11 @@ class Kernel(Mmap):
 
     # --- the CPU ---------------------------------------------------------------------------------
 
-    def touch(k, va: int, write: bool = True) -> Page | None:
+    def touch(k, va: int, write: bool = True, value: int = 0) -> Page | None:
         """Load from or store to `va`, faulting as often as it takes; None for SIGBUS or
-        SIGSEGV."""
+        SIGSEGV.  What is stored is `value`, or else whose memory is mapped there."""
         while True:
-            page = k.store(va) if write else k.load(va)
+            page = k.store(va, value) if write else k.load(va)
             if page is not None:
                 return page
             if not k.do_user_addr_fault(va, write):
@@ -148,13 +198,15 @@ class Kernel(Mmap):
             entry = k.translate(va, False)
             return entry.page if entry.present else None
 
-    def store(k, va: int) -> Page | None:
+    def store(k, va: int, value: int = 0) -> Page | None:
         """One store instruction, or None for a page fault."""
         with atomic("one instruction: it uses the TLB entry, or the one that the page walk makes"):
             entry = k.translate(va, True)
             if not entry.present:
                 return None
-            entry.page.frame.data = current().mm.vma_at[va].vm_file.number
+            entry.page.frame.data = value or current().mm.vma_at[va].number
+            if current().mm.vma_at[va].anonymous:
+                current().mm.written[va] = value or current().mm.vma_at[va].number
             return entry.page
 
     def translate(k, va: int, write: bool) -> Pte:
@@ -170,9 +222,9 @@ class Kernel(Mmap):
         """The walk of the hardware at the level at which the VMA's file maps."""
         mm = current().mm
         vma = mm.vma_at[va]
-        if vma.vm_file.size == "pte":
+        if vma.size == "pte":
             return k.walk_entry(mm.pte, va, vma, va, write)
-        table = mm.pmd if vma.vm_file.size == "pmd" else mm.pud
+        table = mm.pmd if vma.size == "pmd" else mm.pud
         return k.walk_entry(table, k.huge_start(vma, va), vma, va, write)
 
     def walk_entry(k, table: Any, at: int, vma: Vma, va: int, write: bool) -> Pte:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from zonedev.kernel.mapping import AddressSpace
-from zonedev.kernel.page import Page
-from zonedev.kernel.pgtable import NONE, Pgtable, Vma, indices
+from zonedev.kernel.mmu_notifier import Event
+from zonedev.kernel.pgtable import NONE, Vma, indices
+from zonedev.kernel.softleaf import Softleaf
 from zonedev.lang.primitives import (
-    atomic_dec,
-    atomic_inc,
     down_read,
     spin_lock,
     spin_unlock,
@@ -18,22 +17,24 @@ from zonedev.lang.primitives import (
 from zonedev.lang.runtime import atomic, current
 
 
-class Zap(Pgtable):
+class Zap(Softleaf):
     """Zap as of v7.2."""
 
     def zap_vma(k, vma: Vma) -> None:
         """Clear all entries of a VMA (mm/memory.c, unmap_vmas)."""
+        k.mmu_notifier_invalidate_range_start(vma.mm, Event.UNMAP, None, vma.start, vma.nr)
         k.unmap_page_range(vma, vma.start, vma.nr)
+        k.mmu_notifier_invalidate_range_end(vma.mm)
 
     def unmap_page_range(k, vma: Vma, first: int, nr: int) -> None:
         """Clear the entries of `nr` pages of a VMA, from the VA `first` on (mm/memory.c)."""
-        if vma.vm_file.size == "pte":
+        if vma.size == "pte":
             k.zap_pte_range(vma, first, nr)
-        elif vma.vm_file.size == "pmd":
-            for start in indices(vma.mm, "pmd", first, nr, vma.vm_file.per_folio):
+        elif vma.size == "pmd":
+            for start in indices(vma.mm, "pmd", first, nr, vma.per_folio):
                 k.zap_huge_pmd(vma, start)
         else:
-            for start in indices(vma.mm, "pud", first, nr, vma.vm_file.per_folio):
+            for start in indices(vma.mm, "pud", first, nr, vma.per_folio):
                 k.zap_huge_pud(vma, start)
 
     def zap_pte_range(k, vma: Vma, first: int, nr: int) -> None:
@@ -43,6 +44,9 @@ class Zap(Pgtable):
         spin_lock(mm.ptl)
         flush = False
         for va in indices(mm, "pte", first, nr, 1):
+            if vma.anonymous:
+                k.zap_anon_pte(vma, va)
+                continue
             if k.zap_copy(vma, va):
                 continue
             with atomic("ptep_get_and_clear() is one xchg"):
@@ -64,6 +68,22 @@ class Zap(Pgtable):
         spin_unlock(mm.ptl)
         if flush:
             k.tlb_flush_mmu(mm)
+
+    def zap_anon_pte(k, vma: Vma, va: int) -> None:
+        """Anonymous memory: the rmap goes before the flush, the reference after it (mm/memory.c,
+        do_zap_pte_range)."""
+        pte = vma.mm.pte[va]
+        if not pte.present:
+            if pte.leaf:
+                k.zap_nonpresent_pte(vma, va, pte)
+            return
+        with atomic("ptep_get_and_clear() is one xchg"):
+            pte = vma.mm.pte[va]
+            vma.mm.pte[va] = NONE
+        current().gather_range = True
+        if not k.is_zero_page(pte.page):
+            k.folio_remove_rmap(pte.page)
+            k.tlb_remove_page(va, pte.page)
 
     def zap_copy(k, vma: Vma, va: int) -> bool:
         """Whether a copy of a private mapping is mapped: cleared without a flush, unless
@@ -113,14 +133,6 @@ class Zap(Pgtable):
         spin_unlock(vma.mm.ptl)
         if counted:
             k.tlb_remove_page(start, entry.page)
-
-    def folio_add_file_rmap(k, folio: Page) -> None:
-        """folio_add_file_rmap_pte, _pmd, _pud (mm/rmap.c)."""
-        atomic_inc(folio._mapcount)
-
-    def folio_remove_rmap(k, folio: Page) -> None:
-        """folio_remove_rmap_pte, _pmd, _pud (mm/rmap.c)."""
-        atomic_dec(folio._mapcount)
 
     def unmap_mapping_range(
         k, mapping: AddressSpace, first: int = 0, nr: int = 0, even_cows: bool = False

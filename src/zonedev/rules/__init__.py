@@ -5,6 +5,7 @@ from __future__ import annotations
 from zonedev.rules.base import Rule
 from zonedev.rules.blocks import BLOCK_REUSE, MAPPING_EXACT
 from zonedev.rules.counts import REFCOUNT_EXACT
+from zonedev.rules.devices import EXCLUSIVE_ACCESS, IN_USE, MIRROR_COHERENT, ONE_LIVE_COPY
 from zonedev.rules.integrity import DATA_INTEGRITY
 from zonedev.rules.unbind import UNBIND_DRAINED
 
@@ -12,6 +13,7 @@ PAGE_LIFETIME = Rule(
     "page-lifetime",
     "safety",
     "Nothing reaches a page, its struct page or its pagemap after it was freed or removed.",
+    (IN_USE,),
 )
 NO_DEADLOCK = Rule("no-deadlock", "safety", "No tasks wait for each other for ever.")
 NO_LOST_WAKEUP = Rule(
@@ -40,6 +42,9 @@ RULES: dict[str, Rule] = {
         MAPPING_EXACT,
         BLOCK_REUSE,
         DATA_INTEGRITY,
+        MIRROR_COHERENT,
+        EXCLUSIVE_ACCESS,
+        ONE_LIVE_COPY,
         UNBIND_DRAINED,
         NO_DEADLOCK,
         NO_LOST_WAKEUP,

@@ -58,7 +58,7 @@ def taken(k: Any, va: int, result: Page | None) -> None:
     if vma.vm_file.fsdax and result is not None:
         ensure(
             "block-reuse",
-            result.frame.owner == vma.vm_file.number,
+            result.frame.owner == vma.number,
             "{} was pinned at VA {}, but is no block of {} any more",
             result,
             va,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from zonedev.kernel.mapping import file_indices
-from zonedev.kernel.page import DevPagemap, Page
-from zonedev.kernel.pgtable import indices
+from zonedev.kernel.page import DevPagemap, MemoryType, Page
+from zonedev.kernel.pgtable import DEVICE_EXCLUSIVE, MIGRATION, Pte, indices
 from zonedev.lang.runtime import ensure
 from zonedev.lang.system import Monitor
 from zonedev.rules.base import Rule
@@ -18,11 +18,25 @@ def entries(k: Any, page: Page) -> int:
 
 
 def entries_in(mm: Any, page: Page) -> int:
-    """How many of them are in one address space."""
-    ptes = sum(int(mm.pte[va].page is page) for va in indices(mm, "pte", 0, len(mm.pte), 1))
-    pmds = sum(int(mm.pmd[va].page is page) for va in indices(mm, "pmd", 0, len(mm.pmd), 1))
+    """How many of them are in one address space; the entry of a migration maps nothing."""
+    ptes = sum(int(maps(mm.pte[va], page)) for va in indices(mm, "pte", 0, len(mm.pte), 1))
+    pmds = sum(int(maps(mm.pmd[va], page)) for va in indices(mm, "pmd", 0, len(mm.pmd), 1))
     puds = sum(int(mm.pud[va].page is page) for va in indices(mm, "pud", 0, len(mm.pud), 1))
     return ptes + pmds + puds
+
+
+def maps(entry: Pte, page: Page) -> bool:
+    """Whether an entry, present or not, maps a page."""
+    return entry.page is page and entry.leaf != MIGRATION
+
+
+def exclusive_entries(k: Any, page: Page) -> int:
+    """How many of them are a device's alone."""
+    return sum(
+        int(mm.pte[va].page is page and mm.pte[va].leaf == DEVICE_EXCLUSIVE)
+        for mm in k.system.instances("Mm")
+        for va in indices(mm, "pte", 0, len(mm.pte), 1)
+    )
 
 
 def at_rest(k: Any) -> None:
@@ -40,7 +54,7 @@ def pagemap_counted(k: Any, pgmap: DevPagemap) -> None:
     right = 1 + k.pgmap_refs(pgmap)
     if k.PGMAP_REF_PER_PAGE_REF:
         right = 1 + sum(t.pins[p._index] + t.gets[p._index] for t in k.system.tasks for p in pgmap.pages)
-    if k.PGMAP_REF_PER_USED_PAGE:
+    if k.PGMAP_REF_PER_USED_PAGE or (k.drivers_memory and k.takes_pagemap_ref(pgmap)):
         used = sum(int(p.live and p._refcount.value > 0) for p in pgmap.pages)
         right = 1 + k.pgmap_refs(pgmap) + used
     found = pgmap.ref.count.value - k.percpu_count_bias() + pgmap.ref.percpu_count.value
@@ -49,12 +63,18 @@ def pagemap_counted(k: Any, pgmap: DevPagemap) -> None:
 
 def counted(k: Any, page: Page) -> None:
     """The count is idle + mappings (where the design counts them) + pins + plain references."""
-    mapped = entries(k, page) if page.anon or k.mapping_holds_ref(page) else 0
+    mapped = entries(k, page) if page.anon or page.memory > 1 or k.mapping_holds_ref(page) else 0
+    rmaps = mapped
+    if k.exclusive_exists and not k.EXCLUSIVE_IS_MAPPED:
+        rmaps = mapped - exclusive_entries(k, page)
     pins = sum(t.pins[p._index] for t in k.system.tasks for p in k.members(page))
     gets = sum(t.gets[p._index] for t in k.system.tasks for p in k.members(page))
     weight = 1 if page.large else k.PIN_WEIGHT
     entered = entries_of_files(k, page) if k.ENTRY_HOLDS_REF and not page.anon else 0
-    right = k.idle_count(page) + mapped + entered + pins * weight + gets
+    idle = k.idle_count(page)
+    if page.memory in (MemoryType.PRIVATE, MemoryType.COHERENT) and not page.free:
+        idle = k.IN_USE_COUNT
+    right = idle + mapped + entered + pins * weight + gets
     ensure(
         "refcount-exact",
         page._refcount.value == right,
@@ -68,11 +88,11 @@ def counted(k: Any, page: Page) -> None:
     )
     ensure(
         "refcount-exact",
-        page._mapcount.value == mapped,
+        page._mapcount.value == rmaps,
         "{} has _mapcount {}, but {} entries map it",
         page,
         page._mapcount.value,
-        mapped,
+        rmaps,
     )
     pinned = pins if page.large else 0
     ensure(

@@ -27,19 +27,61 @@ def store(k: Any, va: int, result: Page | None) -> None:
     if result is not None:
         ensure(
             "data-integrity",
-            result.anon == current().mm.vma_at[va].private,
+            current().mm.vma_at[va].anonymous or result.anon == current().mm.vma_at[va].private,
             "a store to VA {} of a private mapping writes to {} of the file",
             va,
             result,
         )
         ensure(
             "data-integrity",
-            result.frame.owner == current().mm.vma_at[va].vm_file.number,
+            result.frame.owner == current().mm.vma_at[va].number,
             "a store to VA {} writes to {}, which is {} now",
             va,
             result.frame,
             owner_name(result.frame.owner),
         )
+
+
+def load(k: Any, va: int, result: Page | None) -> None:
+    """A load from anonymous memory finds what was stored last, by whom ever."""
+    if current().mm.vma_at[va].anonymous and result is not None:
+        found(va, result, current().mm)
+
+
+def device_access(k: Any, mirror: Any, va: int, result: Page | None) -> None:
+    """So does the load of a device; its stores go where the next load will look."""
+    if result is not None:
+        found(va, result, mirror.mm)
+
+
+def found(va: int, page: Page, mm: Any) -> None:
+    """What is in `page` is what was stored last at `va`."""
+    ensure(
+        "data-integrity",
+        page.frame.data == mm.written[va],
+        "a load from VA {} finds {} in {}, but {} was stored there last",
+        va,
+        page.frame.data,
+        page,
+        mm.written[va],
+    )
+
+
+def kept(k: Any) -> None:
+    """At rest every page of anonymous memory has what was stored last."""
+    for mm in k.system.instances("Mm"):
+        for start in mm.starts:
+            if mm.vma_at[start].anonymous:
+                for va in range(start, start + mm.vma_at[start].nr):
+                    ensure(
+                        "data-integrity",
+                        mm.pte[va].page is None or mm.pte[va].page.frame.data == mm.written[va],
+                        "{} is left at VA {} with {}, but {} was stored there last",
+                        mm.pte[va].page,
+                        va,
+                        0 if mm.pte[va].page is None else mm.pte[va].page.frame.data,
+                        mm.written[va],
+                    )
 
 
 def owner_name(owner: int) -> str:
@@ -54,5 +96,9 @@ DATA_INTEGRITY = Rule(
     (
         Monitor("data-integrity", dma, after="dma_write"),
         Monitor("data-integrity", store, after="store"),
+        Monitor("data-integrity", load, after="load"),
+        Monitor("data-integrity", device_access, after="device_load"),
+        Monitor("data-integrity", device_access, after="device_store"),
+        Monitor("data-integrity", kept),
     ),
 )

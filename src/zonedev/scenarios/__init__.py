@@ -32,7 +32,7 @@ from zonedev.scenarios.fsdax_unbind import (
 from zonedev.scenarios.gup_fast_underflow import GupFastUnderflow
 from zonedev.scenarios.memory_failure_vs_truncate import MemoryFailureVsTruncate
 from zonedev.scenarios.pmem_unbind_order import PmemUnbindOrder
-from zonedev.scenarios.private_mapping import PrivateRefcounts, PrivateVsTruncate
+from zonedev.scenarios.private_mapping import PrivateMappingRefcounts, PrivateVsTruncate
 from zonedev.scenarios.punch_vs_pin import (
     GupPmdRecheck,
     PunchBesidePin,
@@ -112,7 +112,7 @@ SCENARIOS: dict[str, type[Scenario]] = {
         ReflinkRefcounts,
         TruncateVsSharer,
         EntryLockWaiters,
-        PrivateRefcounts,
+        PrivateMappingRefcounts,
         PrivateVsTruncate,
         FsdaxUnbindVsPin,
         FsdaxUnbindMounted,

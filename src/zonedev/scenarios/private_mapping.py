@@ -17,7 +17,7 @@ COUNTED = dict(zip(PAGE_POINTS, (0, 1, 0), strict=True))
 ENTERED = dict(zip(PAGE_POINTS, (0, 1, 1), strict=True))
 
 
-class PrivateRefcounts(Scenario):
+class PrivateMappingRefcounts(Scenario):
     """A private mapping is read, written, pinned; the file is punched, then truncated.
 
     The copy is an ordinary page: one reference for its mapping, and the pin's.  It outlives a hole

@@ -1,0 +1,90 @@
+"""hmm_range_fault(): what a device may map of an address space (mm/hmm.c)."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Any
+
+from zonedev.kernel.migrate_device import MigrateDevice
+from zonedev.kernel.mmu_notifier import MmuIntervalNotifier
+from zonedev.kernel.pgtable import HmmPfn, Mm, Vma
+from zonedev.lang.runtime import current
+
+
+class Hmm(IntEnum):
+    """What hmm_range_fault() returns."""
+
+    OK = 0
+    EBUSY = 1
+    EFAULT = 2
+
+
+class HmmOps(MigrateDevice):
+    """mm/hmm.c as of v7.2, for pages of 4K."""
+
+    def hmm_range_fault(
+        k, sub: MmuIntervalNotifier, mm: Mm, first: int, nr: int, fault: bool, write: bool, owner: Any
+    ) -> int:
+        """Note what is mapped in a range, after faults where `fault` asks for them; the caller holds
+        mmap_lock, and looks at the sequence number afterwards.  No page is held (mm/hmm.c)."""
+        if k.mmu_interval_check_retry(sub):
+            return Hmm.EBUSY
+        for va in range(first, first + nr):
+            vma = mm.vma_at[va]
+            if not vma.linked:
+                if fault:
+                    return Hmm.EFAULT
+                current().hmm_pfns[va] = HmmPfn(error=True)
+            else:
+                result = k.hmm_vma_walk_pte(sub, vma, va, fault, write, owner)
+                if result != Hmm.OK:
+                    return result
+        return Hmm.OK
+
+    def hmm_vma_walk_pte(
+        k, sub: MmuIntervalNotifier, vma: Vma, va: int, fault: bool, write: bool, owner: Any
+    ) -> int:
+        """One entry, and again from there after a fault or a wait, unless the range was invalidated
+        meanwhile (mm/hmm.c, hmm_vma_walk_pmd, and the loop of hmm_range_fault)."""
+        while not k.hmm_vma_handle_pte(vma, va, fault, write, owner):
+            if current().gup_error:
+                current().gup_error = False
+                return Hmm.EFAULT
+            if k.mmu_interval_check_retry(sub):
+                return Hmm.EBUSY
+        return Hmm.OK
+
+    def hmm_vma_handle_pte(k, vma: Vma, va: int, fault: bool, write: bool, owner: Any) -> bool:
+        """The entry is read without a lock; false where it was faulted on, or waited for
+        (mm/hmm.c)."""
+        pte = vma.mm.pte[va]
+        if pte.present:
+            if fault and write and not pte.write:
+                k.hmm_vma_fault(vma, va, write)
+                return False
+            current().hmm_pfns[va] = HmmPfn(page=pte.page, write=pte.write)
+            return True
+        if k.is_device_private(pte):
+            pgmap = pte.page.pgmap
+            if pgmap.owner is owner:  # as it is, also where a write is wanted and it is read-only
+                current().hmm_pfns[va] = HmmPfn(page=pte.page, write=pte.write)
+                return True
+        if not fault:
+            current().hmm_pfns[va] = HmmPfn()
+            return True
+        if k.is_migration(pte):
+            k.migration_entry_wait(vma.mm, va)
+        elif k.is_device_private(pte):
+            k.hmm_others_private_page(vma, va, write)
+        else:
+            k.hmm_vma_fault(vma, va, write)
+        return False
+
+    def hmm_others_private_page(k, vma: Vma, va: int, write: bool) -> None:
+        """A page in the memory of another device comes back to the system (mm/hmm.c)."""
+        k.hmm_vma_fault(vma, va, write)
+
+    def hmm_vma_fault(k, vma: Vma, va: int, write: bool) -> None:
+        """Fault as the CPU would (mm/hmm.c)."""
+        if not k.handle_mm_fault(vma, va, write):
+            current().gup_error = True

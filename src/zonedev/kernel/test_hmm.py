@@ -1,0 +1,369 @@
+"""A device with a page table of its own, and with memory: the driver lib/test_hmm.c.
+
+It mirrors address spaces, migrates pages to its memory and back, and takes exclusive access.  `gpu_`
+functions are what the device does by itself, faulting through the driver; what the driver has of
+other drivers besides is said there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from zonedev.kernel.device_exclusive import DeviceExclusive
+from zonedev.kernel.hmm import Hmm
+from zonedev.kernel.migrate_device import SELECT_DEVICE_COHERENT, SELECT_DEVICE_PRIVATE, SELECT_SYSTEM
+from zonedev.kernel.mmu_notifier import Event, MmuIntervalNotifier
+from zonedev.kernel.page import DevPagemap, MemoryType, Page
+from zonedev.kernel.pgtable import Vma
+from zonedev.lang.primitives import Lock, down_read, lock, unlock, up_read
+from zonedev.lang.records import BIT, Packed, Record, array, const, embed, flag, packed, pointer
+from zonedev.lang.runtime import at_setup, atomic, current
+
+
+class DevicePte(Packed):
+    """An entry of dmirror->pt: a page and its tag."""
+
+    write: Any = BIT  # DPT_XA_TAG_WRITE
+    atomic: Any = BIT  # DPT_XA_TAG_ATOMIC
+    page: Any = pointer(Page)
+
+    def show(self) -> str:
+        if self.page is None:
+            return "none"
+        return f"{self.page!r} {'atomic' if self.atomic else 'write' if self.write else 'read'}"
+
+
+NO_ENTRY = DevicePte()
+
+
+class DmirrorDevice(Record):
+    """struct dmirror_device with its chunk of memory.  The free list is the pages' `free`."""
+
+    short = "mdevice"
+    pgmap: Any = const()
+    pages: Any = const(())
+    remove: Any = flag(quiet=True)  # chunk->remove: pages that come back stay out of the free list
+
+
+class Dmirror(Record):
+    """struct dmirror: what one open file of a device mirrors."""
+
+    short = "mirror"
+    mdevice: Any = const()
+    mm: Any = const()
+    notifier: Any = const()
+    mutex: Any = embed(Lock)
+    pt: Any = array(packed(DevicePte))
+
+
+class TestHmm(DeviceExclusive):
+    """lib/test_hmm.c as of v7.2."""
+
+    __test__ = False  # no class of tests
+
+    # --- set-up --------------------------------------------------------------------------------
+
+    def dmirror_device(self, pages: int = 1, coherent: bool = False, atomics: bool = False) -> DmirrorDevice:
+        """A device with `pages` pages of private memory, or of memory that the CPU can reach as well
+        (`coherent`); `atomics`: one that takes exclusive access."""
+        device = self.system.new(DmirrorDevice)
+        self.exclusive_exists = self.exclusive_exists or atomics
+        if pages:
+            kind = MemoryType.COHERENT if coherent else MemoryType.PRIVATE
+            self.private_exists = self.private_exists or not coherent
+            self.coherent_exists = self.coherent_exists or coherent
+            device.pgmap = self.memremap_pages(pages, kind)
+            device.pgmap.owner = device
+            device.pages = device.pgmap.pages
+            self.grow()
+        return device
+
+    def dmirror_open(self, device: DmirrorDevice) -> Dmirror:
+        """Mirror the calling task's address space (lib/test_hmm.c, dmirror_fops_open)."""
+        mm = current().mm
+        mirror = self.system.new(Dmirror, mdevice=device, mm=mm)
+        mirror.notifier = self.system.new(MmuIntervalNotifier, mm=mm, driver=mirror)
+        mm.notifiers = (*mm.notifiers, mirror.notifier)
+        mirror._values["pt"].grow(len(mm.vma_at))
+        return mirror
+
+    @at_setup
+    def mirrors(self) -> Sequence[Dmirror]:
+        """All open files of such devices."""
+        return [d for d in self.system.instances(Dmirror) if isinstance(d, Dmirror)]
+
+    # --- the mirror --------------------------------------------------------------------------------
+
+    def invalidate(k, sub: MmuIntervalNotifier, event: int, owner: Any, first: int, nr: int) -> None:
+        """dmirror_interval_invalidate(): drop what the device has of a range, but for migrations of its
+        own, which do so themselves (lib/test_hmm.c)."""
+        mirror = sub.driver
+        if event == Event.MIGRATE and owner is mirror.mdevice:
+            return
+        lock(mirror.mutex)
+        k.mmu_interval_set_seq(sub)
+        k.dmirror_do_update(mirror, first, nr)
+        unlock(mirror.mutex)
+
+    def dmirror_do_update(k, mirror: Dmirror, first: int, nr: int) -> None:
+        """lib/test_hmm.c"""
+        for va in range(len(mirror.pt)):
+            if first <= va < first + nr:
+                mirror.pt[va] = NO_ENTRY
+
+    def dmirror_range_fault(k, mirror: Dmirror, first: int, nr: int, write: bool) -> bool:
+        """Look up a range, and map it unless it was invalidated meanwhile (lib/test_hmm.c)."""
+        while True:
+            k.mmu_interval_read_begin(mirror.notifier)
+            down_read(mirror.mm.mmap_lock)
+            result = k.hmm_range_fault(mirror.notifier, mirror.mm, first, nr, True, write, mirror.mdevice)
+            up_read(mirror.mm.mmap_lock)
+            if result == Hmm.EFAULT:
+                return False
+            if result == Hmm.OK:
+                lock(mirror.mutex)
+                if not k.mmu_interval_read_retry(mirror.notifier):
+                    break
+                unlock(mirror.mutex)
+        k.dmirror_do_fault(mirror, first, nr)
+        unlock(mirror.mutex)
+        return True
+
+    def dmirror_do_fault(k, mirror: Dmirror, first: int, nr: int) -> None:
+        """lib/test_hmm.c"""
+        for va in range(first, first + nr):
+            pfn = current().hmm_pfns[va]
+            mirror.pt[va] = DevicePte(page=pfn.page, write=pfn.write)
+
+    # --- what the device does ------------------------------------------------------------------------
+
+    def gpu_read(k, mirror: Dmirror, va: int) -> Page | None:
+        """The device loads from an address, faulting as often as it takes; None for a fault that
+        cannot be served."""
+        while True:
+            page = k.device_load(mirror, va)
+            if page is not None or not k.dmirror_range_fault(mirror, va, 1, False):
+                return page
+
+    def gpu_write(k, mirror: Dmirror, va: int, value: int = 2) -> Page | None:
+        """The device stores `value` to an address; as gpu_read()."""
+        while True:
+            page = k.device_store(mirror, va, value)
+            if page is not None or not k.dmirror_range_fault(mirror, va, 1, True):
+                return page
+
+    def device_load(k, mirror: Dmirror, va: int) -> Page | None:
+        """One load of the device, or None for a fault."""
+        with atomic("one transaction: who invalidates waits until those under way are over"):
+            entry = mirror.pt[va]
+            return entry.page
+
+    def device_store(k, mirror: Dmirror, va: int, value: int) -> Page | None:
+        """One store of the device, or None for a fault."""
+        with atomic("one transaction: who invalidates waits until those under way are over"):
+            entry = mirror.pt[va]
+            if entry.page is None or not entry.write:
+                return None
+            entry.page.frame.data = value
+            mirror.mm.written[va] = value
+            return entry.page
+
+    # --- memory of the device --------------------------------------------------------------------------
+
+    def dmirror_devmem_alloc_page(k, device: DmirrorDevice) -> Page | None:
+        """A free page of the device, held and locked (lib/test_hmm.c)."""
+        found: Page | None = None
+        with atomic("taken off the free list under mdevice->lock"):
+            for page in device.pages:
+                if found is None and page.free and not device.remove:
+                    page.free = False
+                    page.frame.owner = 1
+                    found = page
+        if found is not None:
+            k.zone_device_page_init(found, device.pgmap)
+        return found
+
+    def folio_free(k, folio: Page) -> None:
+        """dmirror_devmem_free() (lib/test_hmm.c)."""
+        with atomic("put on the free list under mdevice->lock; the page that stands behind it is freed"):
+            folio.zone_device_data = None
+            folio.frame.owner = 0
+            for device in k.devices():
+                if device.pgmap is not None and folio.pgmap is device.pgmap and not device.remove:
+                    folio.free = True
+
+    @at_setup
+    def devices(self) -> Sequence[DmirrorDevice]:
+        """All such devices."""
+        return [d for d in self.system.instances(DmirrorDevice) if isinstance(d, DmirrorDevice)]
+
+    def dmirror_migrate_to_device(k, mirror: Dmirror, first: int, nr: int = 1) -> bool:
+        """HMM_DMIRROR_MIGRATE_TO_DEV: whether the device has a mapping of every page afterwards
+        (lib/test_hmm.c)."""
+        device = mirror.mdevice
+        mm = mirror.mm
+        vma = mm.vma_at[first]
+        down_read(mm.mmap_lock)
+        if not vma.linked:
+            up_read(mm.mmap_lock)
+            return False
+        k.migrate_vma_setup(vma, first, nr, SELECT_SYSTEM, device, None)
+        k.dmirror_migrate_alloc_and_copy(mirror, first, nr)
+        k.migrate_vma_pages(vma, first, nr, device, None)
+        k.dmirror_migrate_finalize_and_map(mirror, first, nr)
+        k.migrate_vma_finalize(first, nr, None)
+        up_read(mm.mmap_lock)
+        return k.dmirror_do_read(mirror, first, nr)
+
+    def dmirror_migrate_alloc_and_copy(k, mirror: Dmirror, first: int, nr: int) -> None:
+        """lib/test_hmm.c"""
+        for va in range(first, first + nr):
+            if current().migrates[va]:
+                dpage = k.dmirror_devmem_alloc_page(mirror.mdevice)
+                if dpage is not None:
+                    dpage.zone_device_data = mirror
+                    current().dst[va] = dpage
+                    k.copy_user_page(dpage, current().src[va])
+
+    def dmirror_migrate_finalize_and_map(k, mirror: Dmirror, first: int, nr: int) -> None:
+        """Map the new pages in the device, before the CPU's page table has them
+        (lib/test_hmm.c)."""
+        lock(mirror.mutex)
+        for va in range(first, first + nr):
+            dpage = current().dst[va]
+            if dpage is not None and current().migrates[va]:
+                mirror.pt[va] = DevicePte(page=dpage, write=current().writes[va])
+        unlock(mirror.mutex)
+
+    def dmirror_do_read(k, mirror: Dmirror, first: int, nr: int) -> bool:
+        """Read a range as the device has it mapped, without a fault; false for -ENOENT
+        (lib/test_hmm.c)."""
+        found = True
+        lock(mirror.mutex)
+        for va in range(first, first + nr):
+            if found:
+                found = k.device_load(mirror, va) is not None
+        unlock(mirror.mutex)
+        return found
+
+    def migrate_to_ram(k, vma: Vma, va: int, page: Page) -> bool:
+        """The CPU needs a page of the device, which was given out for some mirror (lib/test_hmm.c,
+        dmirror_devmem_fault)."""
+        return k.dmirror_devmem_fault(vma, va, k.dmirror_of(page), page)
+
+    def dmirror_devmem_fault(k, vma: Vma, va: int, mirror: Dmirror, fault_page: Page | None) -> bool:
+        """Migrate one page to the system; false for SIGBUS (lib/test_hmm.c)."""
+        k.migrate_vma_setup(vma, va, 1, SELECT_DEVICE_PRIVATE, mirror.mdevice, fault_page)
+        done = k.dmirror_devmem_fault_alloc_and_copy(vma, va, 1, mirror)
+        if done:
+            k.migrate_vma_pages(vma, va, 1, mirror.mdevice, fault_page)
+        k.migrate_vma_finalize(va, 1, fault_page)
+        return done
+
+    def dmirror_of(k, page: Page) -> Dmirror:
+        """The mirror for which a page of the device is used: its zone_device_data
+        (lib/test_hmm.c, dmirror_devmem_fault)."""
+        mirror: Dmirror = page.zone_device_data
+        return mirror
+
+    def dmirror_devmem_fault_alloc_and_copy(k, vma: Vma, first: int, nr: int, mirror: Dmirror) -> bool:
+        """The device loses a page before it is copied; false for VM_FAULT_OOM (lib/test_hmm.c)."""
+        for va in range(first, first + nr):
+            if current().src[va] is not None and current().migrates[va]:
+                dpage = k.alloc_page(vma)
+                if dpage is None:
+                    return False
+                k.folio_lock(dpage)
+                current().dst[va] = dpage
+                mirror.pt[va] = NO_ENTRY
+                k.copy_user_page(dpage, current().src[va])
+        return True
+
+    def dmirror_migrate_to_system(k, mirror: Dmirror, first: int, nr: int = 1) -> bool:
+        """HMM_DMIRROR_MIGRATE_TO_SYS; false for an error (lib/test_hmm.c)."""
+        mm = mirror.mm
+        vma = mm.vma_at[first]
+        down_read(mm.mmap_lock)
+        if not vma.linked:
+            up_read(mm.mmap_lock)
+            return False
+        k.migrate_vma_setup(vma, first, nr, k.dmirror_select_device(mirror), mirror.mdevice, None)
+        done = k.dmirror_devmem_fault_alloc_and_copy(vma, first, nr, mirror)
+        if done:
+            k.migrate_vma_pages(vma, first, nr, mirror.mdevice, None)
+        k.migrate_vma_finalize(first, nr, None)
+        up_read(mm.mmap_lock)
+        return done
+
+    @at_setup
+    def dmirror_select_device(self, mirror: Dmirror) -> int:
+        """lib/test_hmm.c"""
+        private = mirror.mdevice.pgmap._values["type"] == MemoryType.PRIVATE
+        return SELECT_DEVICE_PRIVATE if private else SELECT_DEVICE_COHERENT
+
+    def dmirror_device_evict_chunk(k, device: DmirrorDevice) -> None:
+        """Bring every page of the device that is in use to the system, if it is free to go
+        (lib/test_hmm.c)."""
+        k.migrate_device_range(device.pgmap)
+        for page in device.pages:
+            if current().migrates[page.number]:
+                dpage = k.alloc_system_page()
+                if dpage is not None:
+                    k.folio_lock(dpage)
+                    current().dst[page.number] = dpage
+                    k.copy_user_page(dpage, page)
+        k.migrate_device_pages(device.pgmap)
+        k.migrate_device_finalize(range(len(device.pages)), None)
+
+    def alloc_system_page(k) -> Page | None:
+        """alloc_page() for nobody in particular (mm/page_alloc.c)."""
+        return k.alloc_page(k.any_vma())
+
+    @at_setup
+    def any_vma(self) -> Vma:
+        """A VMA from whose pages the allocator can take."""
+        vmas = [v for v in self.system.instances(Vma) if isinstance(v, Vma) and v.anonymous]
+        return vmas[0]
+
+    # --- the end of the device ---------------------------------------------------------------------------
+
+    def dmirror_device_remove_chunks(k, device: DmirrorDevice) -> None:
+        """HMM_DMIRROR_RELEASE, and the end of the module: no page is given out any more, those in use
+        are migrated away, and the pagemap goes (lib/test_hmm.c)."""
+        device.remove = True
+        k.dmirror_device_evict_chunk(device)
+        k.memunmap_pages(device.pgmap)
+        k.free_device_pagemap(device.pgmap)
+
+    def free_device_pagemap(k, pgmap: DevPagemap) -> None:
+        """kfree(devmem) (lib/test_hmm.c)."""
+        k.free_pagemap(pgmap)
+
+    # --- exclusive access ----------------------------------------------------------------------------------
+
+    def dmirror_exclusive(k, mirror: Dmirror, first: int, nr: int = 1) -> bool:
+        """HMM_DMIRROR_EXCLUSIVE: take pages for the device alone, one by one, and read them.  No sequence
+        number is looked at (lib/test_hmm.c)."""
+        mm = mirror.mm
+        done = True
+        down_read(mm.mmap_lock)
+        for va in range(first, first + nr):
+            vma = mm.vma_at[va]
+            page: Page | None = None
+            if done and vma.linked:
+                page = k.make_device_exclusive(vma, va, None)
+            if page is None:
+                done = False
+            else:
+                k.dmirror_atomic_map(mirror, va, page)
+                k.folio_unlock(k.page_folio(page))
+                k.folio_put(k.page_folio(page))
+        up_read(mm.mmap_lock)
+        return done and k.dmirror_do_read(mirror, first, nr)
+
+    def dmirror_atomic_map(k, mirror: Dmirror, va: int, page: Page) -> None:
+        """lib/test_hmm.c"""
+        lock(mirror.mutex)
+        mirror.pt[va] = DevicePte(page=page, atomic=True)
+        unlock(mirror.mutex)

@@ -1,0 +1,154 @@
+"""mirror-coherent, exclusive-access, one-live-copy: pages that a device maps as well."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from zonedev.kernel.page import Page
+from zonedev.kernel.pgtable import MIGRATION
+from zonedev.lang.runtime import current, ensure
+from zonedev.lang.system import Monitor
+from zonedev.rules.base import Rule
+
+
+def coherent(k: Any, mirror: Any, va: int, result: Page | None) -> None:
+    """What a device reaches is what the CPU's page table has there, or what a migration puts there."""
+    if result is not None:
+        ensure(
+            "mirror-coherent",
+            mirror.mm.pte[va].page is result or mirror.mm.pte[va].leaf == MIGRATION,
+            "{} reaches {} at VA {}, where {} has {}",
+            mirror.mdevice,
+            result,
+            va,
+            mirror.mm,
+            mirror.mm.pte[va],
+        )
+
+
+def writable(k: Any, mirror: Any, va: int, result: Page | None) -> None:
+    """What a device writes to is writable there."""
+    if result is not None:
+        ensure(
+            "mirror-coherent",
+            mirror.mm.pte[va].write or mirror.mm.pte[va].leaf == MIGRATION,
+            "{} writes to {} at VA {}, where {} has {}",
+            mirror.mdevice,
+            result,
+            va,
+            mirror.mm,
+            mirror.mm.pte[va],
+        )
+
+
+MIRROR_COHERENT = Rule(
+    "mirror-coherent",
+    "safety",
+    "No entry of a device's page table outlives the invalidation of what it copied.",
+    (
+        Monitor("mirror-coherent", coherent, after="device_load"),
+        Monitor("mirror-coherent", coherent, after="device_store"),
+        Monitor("mirror-coherent", coherent, after="device_atomic"),
+        Monitor("mirror-coherent", writable, after="device_store"),
+    ),
+)
+
+
+def cpu(k: Any, result: Page | None) -> None:
+    """The CPU reaches no page that is a device's alone."""
+    if k.exclusive_exists and result is not None:
+        for mirror in k.mirrors():
+            alone(mirror, result, current())
+
+
+def device(k: Any, mirror: Any, result: Page | None) -> None:
+    """Nor does another device."""
+    if k.exclusive_exists and result is not None:
+        for other in k.mirrors():
+            if other is not mirror:
+                alone(other, result, mirror.mdevice)
+
+
+def alone(mirror: Any, page: Page, who: Any) -> None:
+    """`mirror` has no exclusive access to what `who` has just reached."""
+    ensure(
+        "exclusive-access",
+        not any(mirror.pt[va].atomic and mirror.pt[va].page is page for va in range(len(mirror.pt))),
+        "{} reaches {}, to which {} has exclusive access",
+        who,
+        page,
+        mirror.mdevice,
+    )
+
+
+EXCLUSIVE_ACCESS = Rule(
+    "exclusive-access",
+    "safety",
+    "While a device has exclusive access to a page nobody else can reach it.",
+    (
+        Monitor("exclusive-access", cpu, after="load"),
+        Monitor("exclusive-access", cpu, after="store"),
+        Monitor("exclusive-access", device, after="device_load"),
+        Monitor("exclusive-access", device, after="device_store"),
+        Monitor("exclusive-access", device, after="device_atomic"),
+    ),
+)
+
+
+def one_copy(k: Any) -> None:
+    """At rest a device maps what the CPU's page table has, and no migration is left half done."""
+    for mm in k.system.instances("Mm"):
+        for va in range(len(mm.pte)):
+            ensure(
+                "one-live-copy",
+                mm.pte[va].leaf != MIGRATION,
+                "{} is left with the entry of a migration of {} at VA {}",
+                mm,
+                mm.pte[va].page,
+                va,
+            )
+    for mirror in k.mirrors():
+        for va in range(len(mirror.pt)):
+            ensure(
+                "one-live-copy",
+                mirror.pt[va].page is None or mirror.pt[va].page is mirror.mm.pte[va].page,
+                "{} maps {} at VA {}, where {} has {}",
+                mirror.mdevice,
+                mirror.pt[va].page,
+                va,
+                mirror.mm,
+                mirror.mm.pte[va],
+            )
+
+
+def idle_pages(k: Any) -> None:
+    """At rest a page of a device is free, or somebody's."""
+    for device in k.devices():
+        for page in device.pages:
+            ensure(
+                "one-live-copy",
+                not page.live or page.free or device.remove or page._refcount.value > 0,
+                "{} is neither free nor in use",
+                page,
+            )
+
+
+ONE_LIVE_COPY = Rule(
+    "one-live-copy",
+    "safety",
+    "A migration leaves exactly one copy that can be reached.",
+    (Monitor("one-live-copy", one_copy), Monitor("one-live-copy", idle_pages)),
+)
+
+
+def in_use(k: Any, page: Page, result: Any) -> None:
+    """What a driver is asked to bring back is a page that it has given out."""
+    ensure(
+        "page-lifetime",
+        not page.free,
+        "migrate_to_ram() is called for {}, which was freed",
+        page,
+    )
+
+
+IN_USE = Monitor("page-lifetime", in_use, after="dmirror_of")
