@@ -112,7 +112,9 @@ class Linux612(Private612):
         to put (mm/memory.c), until v9 20/20."""
         spin_lock(vma.mm.ptl)
         for va in indices(vma.mm, "pte", first, nr, 1):
-            if not k.zap_copy(vma, va):
+            if vma.anonymous:
+                k.zap_anon_pte(vma, va)
+            elif not k.zap_copy(vma, va):
                 k.zap_devmap(vma.mm.pte, va)
         spin_unlock(vma.mm.ptl)
 

@@ -139,4 +139,4 @@ class Private612(Linux615):
             super().zap_nonpresent_pte(vma, va, entry)
             return
         k.folio_put(k.page_folio(entry.page))
-        vma.mm.pte[va] = NONE
+        k.clear_nonpresent_pte(vma, va)

@@ -55,7 +55,7 @@ class Fork(Gup):
                 return False
         if pte.write:
             src.mm.pte[va] = replace(pte, write=False)
-        dst.mm.pte[va] = replace(pte, write=False)
+        k.set_child_pte(dst, src, va, replace(pte, write=False))
         return True
 
     def folio_try_dup_anon_rmap(k, folio: Page, page: Page) -> bool:
@@ -78,6 +78,7 @@ class Fork(Gup):
         if pte.present and not k.is_zero_page(pte.page) and dst.mm.pte[va] == NONE:
             k.copy_user_page(current().cow_page, pte.page)
             k.map_copy(dst, va, current().cow_page)
+            k.set_child_pte(dst, src, va, dst.mm.pte[va])
             current().cow_page = None
         spin_unlock(src.mm.ptl)
         spin_unlock(dst.mm.ptl)

@@ -259,3 +259,33 @@ class MigrateDevice(Mmap):
         k.folio_put(page)
         k.folio_unlock(newpage)
         k.folio_put(newpage)
+
+    # --- from the system to the system -------------------------------------------------------------
+
+    def migrate_pages(k, page: Page) -> bool:
+        """Move a page of the system to another one, as offlining and compaction do; false for one that
+        somebody holds.  Unlike the functions above this holds the anon_vma (mm/migrate.c)."""
+        folio = k.page_folio(page)
+        if not k.folio_try_get(folio, 1):
+            return True
+        k.folio_lock(folio)
+        mapping = folio.anon_vma
+        k.get_anon_vma(mapping)
+        if k.folio_mapped(folio):
+            k.try_to_migrate(folio)
+        newpage = k.alloc_system_page()
+        moved = newpage is not None and k.move_to_new_folio(newpage, folio)
+        k.remove_migration_ptes(folio, newpage if moved else folio)
+        k.folio_unlock(folio)
+        k.folio_put(folio)
+        if newpage is not None:
+            k.folio_put(newpage)
+        k.put_anon_vma(mapping)
+        return moved
+
+    def move_to_new_folio(k, newpage: Page, folio: Page) -> bool:
+        """False where the folio is still mapped or held (mm/migrate.c)."""
+        if k.folio_mapped(folio) or not k.folio_migrate_mapping(newpage, folio, None):
+            return False
+        k.copy_user_page(newpage, folio)
+        return True

@@ -193,6 +193,11 @@ class Rmap(Pgtable):
         up_write(vma.anon_vma.rwsem)
         k.put_anon_vma(vma.anon_vma)
 
+    def get_anon_vma(k, anon_vma: AnonVma) -> None:
+        """Hold an anon_vma (include/linux/rmap.h)."""
+        with atomic("atomic_inc()"):
+            anon_vma.linked = anon_vma.linked + 1
+
     def put_anon_vma(k, anon_vma: AnonVma) -> None:
         """Drop a reference; RCU keeps the memory of an anon_vma, which is another one's then
         (mm/rmap.c)."""

@@ -131,8 +131,14 @@ class Softleaf(Rmap):
             k.folio_dup_anon_rmap(folio, orig_pte.page)
         if orig_pte.write:
             src.mm.pte[va] = replace(orig_pte, write=False)
-        dst.mm.pte[va] = replace(orig_pte, write=False)
+        k.set_child_pte(dst, src, va, replace(orig_pte, write=False))
         return True
+
+    def set_child_pte(k, dst: Vma, src: Vma, va: int, pte: Pte) -> None:
+        """set_pte_at() for a child (include/linux/pgtable.h)."""
+        with atomic("one store; a child finds what its parent had"):
+            dst.mm.pte[va] = pte
+            dst.mm.written[va] = src.mm.written[va]
 
     def try_restore_exclusive_pte(k, vma: Vma, va: int, orig_pte: Pte) -> bool:
         """False where somebody has the folio locked (mm/memory.c)."""
@@ -162,4 +168,10 @@ class Softleaf(Rmap):
             folio = k.page_folio(entry.page)
             k.folio_remove_rmap(folio)
             k.folio_put(folio)
-        vma.mm.pte[va] = NONE
+        k.clear_nonpresent_pte(vma, va)
+
+    def clear_nonpresent_pte(k, vma: Vma, va: int) -> None:
+        """pte_clear_not_present_full() (include/linux/pgtable.h)."""
+        with atomic("one store; from now on a program finds zeros"):
+            vma.mm.pte[va] = NONE
+            vma.mm.written[va] = 0

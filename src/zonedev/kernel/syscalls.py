@@ -7,12 +7,13 @@ from typing import Any
 from zonedev.kernel.gup import FOLL_GET, FOLL_LONGTERM, FOLL_PIN, FOLL_WRITE
 from zonedev.kernel.inode import Inode
 from zonedev.kernel.mapping import VmFile
+from zonedev.kernel.nouveau import Nouveau
 from zonedev.kernel.page import DevPagemap, MemoryType, Page
 from zonedev.kernel.pgtable import NONE, Mm, Pte, Task, Vma, VmaTree
 from zonedev.kernel.rmap import AnonVma
-from zonedev.kernel.test_hmm import TestHmm
 from zonedev.lang.errors import SpecError
 from zonedev.lang.primitives import (
+    WARN_ON,
     Cpu,
     atomic_read,
     complete,
@@ -26,7 +27,7 @@ from zonedev.lang.runtime import atomic, current, note
 __all__ = ["FOLL_GET", "FOLL_LONGTERM", "FOLL_PIN", "FOLL_WRITE", "Kernel"]
 
 
-class Kernel(TestHmm):
+class Kernel(Nouveau):
     """The system-call layer as of v7.2: what a scenario's `t` offers."""
 
     #: The name on the command line, and what sets the design apart in a few words.
@@ -256,6 +257,13 @@ class Kernel(TestHmm):
         """A device writes to a page that was pinned for `owner`'s data."""
         page.frame.data = owner
 
+    def dma_store(k, va: int, page: Page, value: int = 3) -> None:
+        """A device writes to what was pinned at a VA of anonymous memory, which is that memory as long
+        as it is mapped."""
+        with atomic("one transaction of a device that asks nobody"):
+            page.frame.data = value
+            current().mm.written[va] = value
+
     def dma_read(k, page: Page) -> int:
         """A device reads a pinned page."""
         return page.frame.data
@@ -290,6 +298,10 @@ class Kernel(TestHmm):
     def wait_for(k, event: Any) -> None:
         """Wait until `event` has happened, outside the kernel."""
         wait_for_completion(event.happened)
+
+    def must_fork(k, child: Task) -> None:
+        """fork() where the program ends if that fails."""
+        WARN_ON(not k.fork(child), "fork() fails")
 
     def observe(k, label: str, page: Page) -> int:
         """Note the counts of a page's folio; part of no kernel."""

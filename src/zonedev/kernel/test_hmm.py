@@ -14,7 +14,7 @@ from zonedev.kernel.device_exclusive import DeviceExclusive
 from zonedev.kernel.hmm import Hmm
 from zonedev.kernel.migrate_device import SELECT_DEVICE_COHERENT, SELECT_DEVICE_PRIVATE, SELECT_SYSTEM
 from zonedev.kernel.mmu_notifier import Event, MmuIntervalNotifier
-from zonedev.kernel.page import DevPagemap, MemoryType, Page
+from zonedev.kernel.page import MemoryType, Page
 from zonedev.kernel.pgtable import Vma
 from zonedev.lang.primitives import Lock, down_read, lock, unlock, up_read
 from zonedev.lang.records import BIT, Packed, Record, array, const, embed, flag, packed, pointer
@@ -97,9 +97,12 @@ class TestHmm(DeviceExclusive):
 
     def invalidate(k, sub: MmuIntervalNotifier, event: int, owner: Any, first: int, nr: int) -> None:
         """dmirror_interval_invalidate(): drop what the device has of a range, but for migrations of its
-        own, which do so themselves (lib/test_hmm.c)."""
+        own, which do so themselves (lib/test_hmm.c); and for its own exclusive access, of which
+        nouveau says so (drivers/gpu/drm/nouveau/nouveau_svm.c)."""
         mirror = sub.driver
         if event == Event.MIGRATE and owner is mirror.mdevice:
+            return
+        if event == Event.EXCLUSIVE and owner is mirror.mdevice:
             return
         lock(mirror.mutex)
         k.mmu_interval_set_seq(sub)
@@ -176,7 +179,7 @@ class TestHmm(DeviceExclusive):
         found: Page | None = None
         with atomic("taken off the free list under mdevice->lock"):
             for page in device.pages:
-                if found is None and page.free and not device.remove:
+                if found is None and not device.remove and page.free:
                     page.free = False
                     page.frame.owner = 1
                     found = page
@@ -330,15 +333,28 @@ class TestHmm(DeviceExclusive):
 
     def dmirror_device_remove_chunks(k, device: DmirrorDevice) -> None:
         """HMM_DMIRROR_RELEASE, and the end of the module: no page is given out any more, those in use
-        are migrated away, and the pagemap goes (lib/test_hmm.c)."""
+        are migrated away, once, and the pagemap goes (lib/test_hmm.c)."""
         device.remove = True
         k.dmirror_device_evict_chunk(device)
-        k.memunmap_pages(device.pgmap)
-        k.free_device_pagemap(device.pgmap)
+        k.remove_device_pagemap(device)
 
-    def free_device_pagemap(k, pgmap: DevPagemap) -> None:
-        """kfree(devmem) (lib/test_hmm.c)."""
-        k.free_pagemap(pgmap)
+    def remove_device_pagemap(k, device: DmirrorDevice) -> None:
+        """memunmap_pages() and kfree(devmem): all that a driver does that evicts nothing
+        (lib/test_hmm.c)."""
+        k.memunmap_pages(device.pgmap)
+        k.free_pagemap(device.pgmap)
+
+    def evict_until_empty(k, device: DmirrorDevice) -> None:
+        """What would end: evict until no page is in use any more; by no driver."""
+        device.remove = True
+        while not k.device_is_empty(device):
+            k.dmirror_device_evict_chunk(device)
+
+    def device_is_empty(k, device: DmirrorDevice) -> bool:
+        """Whether the driver has all of its pages back."""
+        with atomic("counted under mdevice->lock: calloc == cfree"):
+            used = sum(int(page.frame.owner != 0) for page in device.pages)
+        return used == 0
 
     # --- exclusive access ----------------------------------------------------------------------------------
 

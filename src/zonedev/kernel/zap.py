@@ -80,6 +80,7 @@ class Zap(Softleaf):
         with atomic("ptep_get_and_clear() is one xchg"):
             pte = vma.mm.pte[va]
             vma.mm.pte[va] = NONE
+            vma.mm.written[va] = 0
         current().gather_range = True
         if not k.is_zero_page(pte.page):
             k.folio_remove_rmap(pte.page)

@@ -12,11 +12,12 @@ from zonedev.rules.base import Rule
 
 
 def coherent(k: Any, mirror: Any, va: int, result: Page | None) -> None:
-    """What a device reaches is what the CPU's page table has there, or what a migration puts there."""
+    """What a device reaches is what the CPU's page table has there; or a page that is locked, for a
+    driver leaves that to its own migrations.  What they lose breaks data-integrity."""
     if result is not None:
         ensure(
             "mirror-coherent",
-            mirror.mm.pte[va].page is result or mirror.mm.pte[va].leaf == MIGRATION,
+            mirror.mm.pte[va].page is result or result.locked.held,
             "{} reaches {} at VA {}, where {} has {}",
             mirror.mdevice,
             result,
@@ -31,7 +32,7 @@ def writable(k: Any, mirror: Any, va: int, result: Page | None) -> None:
     if result is not None:
         ensure(
             "mirror-coherent",
-            mirror.mm.pte[va].write or mirror.mm.pte[va].leaf == MIGRATION,
+            mirror.mm.pte[va].write or result.locked.held,
             "{} writes to {} at VA {}, where {} has {}",
             mirror.mdevice,
             result,

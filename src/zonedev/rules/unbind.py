@@ -7,6 +7,7 @@ from typing import Any
 from zonedev.kernel.device_dax import DaxDevice
 from zonedev.kernel.page import Page
 from zonedev.kernel.pgtable import indices
+from zonedev.kernel.test_hmm import DmirrorDevice
 from zonedev.lang.runtime import ensure
 from zonedev.lang.system import Monitor
 from zonedev.rules.base import Rule
@@ -58,9 +59,21 @@ def unmapped(mm: Any, page: Page) -> None:
     )
 
 
+def device_drained(k: Any, device: DmirrorDevice) -> None:
+    """The same of a device with private memory."""
+    for page in device.pages:
+        for task in k.system.tasks:
+            held(task, page)
+        for mm in k.system.instances("Mm"):
+            unmapped(mm, page)
+
+
 UNBIND_DRAINED = Rule(
     "unbind-drained",
     "safety",
     "When unbind returns nothing refers to the device's pages any more.",
-    (Monitor("unbind-drained", drained, after="unbind"),),
+    (
+        Monitor("unbind-drained", drained, after="unbind"),
+        Monitor("unbind-drained", device_drained, after="remove_device_pagemap"),
+    ),
 )

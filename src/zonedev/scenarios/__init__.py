@@ -18,8 +18,20 @@ from zonedev.scenarios.devdax_refcounts import DevdaxRefcounts, DevdaxRefcountsP
 from zonedev.scenarios.devdax_unbind_vs_mapping import DevdaxUnbindVsMapping
 from zonedev.scenarios.devdax_unbind_vs_munmap import DevdaxUnbindVsMunmap
 from zonedev.scenarios.devdax_unbind_vs_pin import DevdaxUnbindVsPin
+from zonedev.scenarios.device_mirror import NotifierRetry, NotifierRetryUnchecked
 from zonedev.scenarios.entry_lock_waiters import EntryLockWaiters
 from zonedev.scenarios.evict_vs_pin import EvictCachedVsPin, EvictVsOwnPin, EvictVsPin
+from zonedev.scenarios.exclusive import (
+    ExclusiveAtomics,
+    ExclusiveAtomicsSamePage,
+    ExclusiveForkFails,
+    ExclusiveRetrySelf,
+    ExclusiveSwapout,
+    ExclusiveVsCpu,
+    ExclusiveVsFork,
+    ExclusiveVsGup,
+    ExclusiveVsSecondDevice,
+)
 from zonedev.scenarios.files_at_work import FilesAtWork
 from zonedev.scenarios.free_reads_pagemap import FreeReadsPagemap
 from zonedev.scenarios.fsdax_refcounts import FsdaxRefcounts, FsdaxRefcountsPmd
@@ -33,6 +45,26 @@ from zonedev.scenarios.gup_fast_underflow import GupFastUnderflow
 from zonedev.scenarios.memory_failure_vs_truncate import MemoryFailureVsTruncate
 from zonedev.scenarios.pmem_unbind_order import PmemUnbindOrder
 from zonedev.scenarios.private_mapping import PrivateMappingRefcounts, PrivateVsTruncate
+from zonedev.scenarios.private_memory import (
+    MigrateRoundtrip,
+    MigrateVsCpuFault,
+    MigrateVsDeviceWrite,
+    MigrateVsFork,
+    MigrateVsGup,
+    MigrateVsMunmap,
+    MigrateVsTouch,
+    MigrateVsZap,
+    PrivateRefcounts,
+)
+from zonedev.scenarios.private_unbind import (
+    EvictVsMunmap,
+    PrivateAllocAfterKill,
+    PrivateUnbindExit,
+    PrivateUnbindMapped,
+    PrivateUnbindOnce,
+    PrivateUnbindUnevicted,
+    PrivateUnbindVsFault,
+)
 from zonedev.scenarios.punch_vs_pin import (
     GupPmdRecheck,
     PunchBesidePin,
@@ -119,5 +151,32 @@ SCENARIOS: dict[str, type[Scenario]] = {
         FsdaxUnbindClosed,
         FsdaxFaultVsUnbind,
         FilesAtWork,
+        PrivateRefcounts,
+        MigrateRoundtrip,
+        MigrateVsCpuFault,
+        MigrateVsTouch,
+        MigrateVsFork,
+        MigrateVsMunmap,
+        MigrateVsZap,
+        MigrateVsGup,
+        MigrateVsDeviceWrite,
+        PrivateUnbindMapped,
+        PrivateUnbindOnce,
+        PrivateUnbindVsFault,
+        PrivateUnbindUnevicted,
+        PrivateUnbindExit,
+        PrivateAllocAfterKill,
+        EvictVsMunmap,
+        NotifierRetry,
+        NotifierRetryUnchecked,
+        ExclusiveVsSecondDevice,
+        ExclusiveVsCpu,
+        ExclusiveVsFork,
+        ExclusiveForkFails,
+        ExclusiveVsGup,
+        ExclusiveSwapout,
+        ExclusiveAtomics,
+        ExclusiveAtomicsSamePage,
+        ExclusiveRetrySelf,
     )
 }

@@ -20,6 +20,10 @@ RELEASES = (
     "linux-7.2",
 )
 
+#: Those that have device-private memory, and exclusive access, as it is specified here.
+PRIVATE_RELEASES = ("linux-5.10", "linux-5.19", "linux-6.1", "linux-6.12", "linux-6.15", "linux-7.2")
+EXCLUSIVE_RELEASES = ("linux-6.1", "linux-6.12", "linux-6.15", "linux-7.2")
+
 SIZE = Scope("pte", meaning="the level at which the device maps", choices=("pte", "pmd", "pud"))
 PAGES = Scope(1, 1, 3, "pages of the device")
 PMD = Scope("pmd", meaning=SIZE.meaning, choices=SIZE.choices)
@@ -49,6 +53,29 @@ UNBIND_RULES: tuple[str, ...] = (
     "no-lost-wakeup",
     "removal-terminates",
 )
+#: The rules of stories about memory that devices reach.
+PRIVATE_RULES: tuple[str, ...] = (
+    "page-lifetime",
+    "mirror-coherent",
+    "data-integrity",
+    "one-live-copy",
+    "refcount-exact",
+    "no-deadlock",
+    "no-lost-wakeup",
+    "fault-terminates",
+    "kernel-asserts",
+)
+#: The same where a device goes.
+UNBIND_PRIVATE_RULES: tuple[str, ...] = (
+    "page-lifetime",
+    "data-integrity",
+    "refcount-exact",
+    "no-deadlock",
+    "no-lost-wakeup",
+    "removal-terminates",
+)
+MIRROR_RULES: tuple[str, ...] = ("exclusive-access", *PRIVATE_RULES)
+EXCLUSIVE_RULES: tuple[str, ...] = (*MIRROR_RULES, "removal-terminates")
 TLB = Scope(
     "design",
     meaning="how remote TLBs are flushed: by an IPI, which CPUs with interrupts off hold up, or without",
@@ -81,3 +108,27 @@ def choose_tlb(m: Any) -> None:
     """Give the machine the kind of TLB flush that the scope asks for."""
     if m.scope["tlb"] != "design":
         m.k.TLB_FLUSH_BY_IPI = m.scope["tlb"] == "ipi"
+
+
+def private_page(m: Any, pages: int = 2) -> None:
+    """A page of anonymous memory, in use by A, and a device with one page of memory that mirrors A;
+    the page allocator has `pages` of them."""
+    m.k.anonymous_memory(pages)
+    m.gpu = m.k.dmirror_device(1)
+    a = m.task("A")
+    m.va = a.mmap_anonymous(1)
+    m.mirror = a.dmirror_open(m.gpu)
+    a.touch(m.va)
+
+
+def mirrored_page(m: Any, pages: int = 1, size: int = 1, touched: bool = True, atomics: bool = False) -> None:
+    """`size` pages of anonymous memory, in use by A if they are `touched`, and a device without memory
+    that mirrors A; `atomics`: it takes exclusive access."""
+    m.k.anonymous_memory(pages)
+    m.gpu = m.k.dmirror_device(0, atomics=atomics)
+    a = m.task("A")
+    m.va = a.mmap_anonymous(size)
+    m.mirror = a.dmirror_open(m.gpu)
+    if touched:
+        for va in range(m.va, m.va + size):
+            a.touch(va)
