@@ -5,6 +5,7 @@ from __future__ import annotations
 from zonedev.designs.dax_gup_fix_2022 import DAX_GUP_FIX_2022, DaxGupFix2022
 from zonedev.designs.dax_refcount_2025 import DAX_REFCOUNT_2025
 from zonedev.designs.device_exclusive_2025_v1 import DeviceExclusive2025V1
+from zonedev.designs.device_exclusive_huge import DeviceExclusiveHuge
 from zonedev.designs.linux_4_5 import Linux45
 from zonedev.designs.linux_4_12 import Linux412
 from zonedev.designs.linux_5_10 import Linux510
@@ -34,6 +35,7 @@ DESIGNS: dict[str, type[Kernel]] = {
         Linux412Fixed,
         DaxGupFix2022,
         DeviceExclusive2025V1,
+        DeviceExclusiveHuge,
     )
 }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from zonedev.designs.linux_6_12 import Linux612
-from zonedev.kernel.gup import FOLL_GET, FOLL_WRITE
+from zonedev.kernel.gup import FOLL_GET, FOLL_SPLIT_PMD, FOLL_WRITE
 from zonedev.kernel.page import Page
 from zonedev.kernel.pgtable import Vma
 
@@ -21,7 +21,7 @@ class DeviceExclusive2025V1(Linux612):
     def make_device_exclusive(k, vma: Vma, va: int, owner: Any) -> Page | None:
         """Converts the one entry, if it is still that of the page; a lock that is taken, or another
         page, is -EBUSY (mm/rmap.c, v1 04/12)."""
-        page = k.get_user_pages_locked(vma, va, FOLL_GET | FOLL_WRITE)
+        page = k.get_user_pages_locked(vma, va, FOLL_GET | FOLL_WRITE | FOLL_SPLIT_PMD)
         if page is None:
             return None
         folio = k.page_folio(page)
@@ -39,5 +39,5 @@ class DeviceExclusive2025V1(Linux612):
         (mm/rmap.c, v1 04/12)."""
         found = super().make_entry_exclusive(vma, va, page)
         if found:
-            k.folio_remove_rmap(page)
+            k.folio_remove_rmap(k.page_folio(page))
         return found

@@ -38,7 +38,7 @@ class Linux519(Linux61):
         """None of its own."""
         return False
 
-    def zone_device_page_init(k, page: Page, pgmap: DevPagemap) -> None:
+    def zone_device_page_init(k, page: Page, pgmap: DevPagemap, order: int = 0) -> None:
         """There is no such function: the driver locks a page whose count is 1 (lib/test_hmm.c,
         dmirror_devmem_alloc_page), until 0dc45ca1ce18 (v6.1)."""
         k.folio_lock(page)

@@ -39,7 +39,7 @@ class Linux615(Linux72):
 
     # --- private memory ----------------------------------------------------------------------------
 
-    def zone_device_page_init(k, page: Page, pgmap: DevPagemap) -> None:
+    def zone_device_page_init(k, page: Page, pgmap: DevPagemap, order: int = 0) -> None:
         """Pages of 4K only, and none after memunmap_pages() has begun: percpu_ref_tryget_live(); the
         count that is found is not looked at (mm/memremap.c), until d245f9b4ab80 "mm/zone_device:
         support large zone device private folios" (v6.19)."""

@@ -19,7 +19,7 @@ class Private510(Linux519):
     #: The reference of an idle page stays when it is given out, until 27674ef6c73f (v5.18).
     IN_USE_COUNT = 1
 
-    def zone_device_page_init(k, page: Page, pgmap: DevPagemap) -> None:
+    def zone_device_page_init(k, page: Page, pgmap: DevPagemap, order: int = 0) -> None:
         """get_page() by the driver, from 1 to 2 (lib/test_hmm.c, dmirror_devmem_alloc_page)."""
         atomic_inc(page._refcount)
         k.folio_lock(page)

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from zonedev.designs.linux_6_15 import Linux615
-from zonedev.kernel.gup import FOLL_GET, FOLL_WRITE
+from zonedev.kernel.gup import FOLL_GET, FOLL_SPLIT_PMD, FOLL_WRITE
 from zonedev.kernel.mmu_notifier import Event
 from zonedev.kernel.page import DevPagemap, MemoryType, Page
 from zonedev.kernel.pgtable import DEVICE_EXCLUSIVE, NONE, Pte, Vma
@@ -43,11 +43,11 @@ class Private612(Linux615):
         k.folio_put(k.page_folio(page))
         return done
 
-    def migrate_vma_lock(k, folio: Page, fault_page: Page | None) -> bool:
+    def migrate_vma_lock(k, folio: Page, fault_folio: Page | None) -> bool:
         """Nobody has locked the page that is faulted on (mm/migrate_device.c)."""
         return k.folio_trylock(folio)
 
-    def migrate_vma_unlock(k, folio: Page, fault_page: Page | None) -> None:
+    def migrate_vma_unlock(k, folio: Page, fault_folio: Page | None) -> None:
         """mm/migrate_device.c"""
         k.folio_unlock(folio)
 
@@ -63,13 +63,14 @@ class Private612(Linux615):
 
     def make_device_exclusive(k, vma: Vma, va: int, owner: Any) -> Page | None:
         """make_device_exclusive_range(): every mapping of the page, in all address spaces, becomes an
-        entry of the device; what was changed stays so where that fails (mm/rmap.c), until 438354724f69
-        "mm/rmap: implement make_device_exclusive() using folio_walk instead of rmap walk" (v6.15)."""
-        page = k.get_user_pages_locked(vma, va, FOLL_GET | FOLL_WRITE)
+        entry of the device; what was changed stays so where that fails; no tail of a huge page
+        (mm/rmap.c), until 438354724f69 "mm/rmap: implement make_device_exclusive() using folio_walk
+        instead of rmap walk" (v6.15)."""
+        page = k.get_user_pages_locked(vma, va, FOLL_GET | FOLL_WRITE | FOLL_SPLIT_PMD)
         if page is None:
             return None
         folio = k.page_folio(page)
-        if not k.folio_trylock(folio):
+        if folio is not page or not k.folio_trylock(folio):
             k.folio_put(folio)
             return None
         if k.folio_test_anon(folio) and k.folio_make_device_exclusive(folio, vma, va, owner):
@@ -93,21 +94,32 @@ class Private612(Linux615):
         return valid and not k.folio_mapped(folio)
 
     def page_make_device_exclusive_one(k, folio: Page, vma: Vma, owner: Any) -> bool:
-        """One address space; whether the page was writable there (mm/rmap.c)."""
-        va = k.vma_address(folio, vma)
+        """One address space, and every entry of the folio in it; whether the last was writable
+        (mm/rmap.c)."""
         written = False
-        k.mmu_notifier_invalidate_range_start(vma.mm, Event.EXCLUSIVE, owner, va, 1)
+        first = vma.start if vma.thp else k.vma_address(folio, vma)
+        nr = vma.nr if vma.thp else 1
+        k.mmu_notifier_invalidate_range_start(vma.mm, Event.EXCLUSIVE, owner, first, nr)
         spin_lock(vma.mm.ptl)
-        pte = vma.mm.pte[va]
-        if pte.present and pte.page is folio:
-            written = pte.write
-            vma.mm.pte[va] = NONE
-            k.flush_tlb_mm(vma.mm)
-            vma.mm.pte[va] = Pte(leaf=DEVICE_EXCLUSIVE, write=pte.write, page=folio)
-            k.folio_remove_rmap(folio)
+        if vma.thp:
+            for va in range(vma.start, vma.start + vma.nr):
+                written = k.make_pte_exclusive(folio, vma, va) or written
+        else:
+            written = k.make_pte_exclusive(folio, vma, first)
         spin_unlock(vma.mm.ptl)
         k.mmu_notifier_invalidate_range_end(vma.mm)
         return written
+
+    def make_pte_exclusive(k, folio: Page, vma: Vma, va: int) -> bool:
+        """The body of the walk (mm/rmap.c)."""
+        pte = vma.mm.pte[va]
+        if not pte.present or k.page_folio(pte.page) is not folio:
+            return False
+        vma.mm.pte[va] = NONE
+        k.flush_tlb_mm(vma.mm)
+        vma.mm.pte[va] = Pte(leaf=DEVICE_EXCLUSIVE, write=pte.write, page=pte.page)
+        k.folio_remove_rmap(folio)
+        return bool(pte.write)
 
     def remove_device_exclusive_entry(k, vma: Vma, va: int, orig_pte: Pte) -> None:
         """The event is EXCLUSIVE, of nobody in particular (mm/memory.c)."""

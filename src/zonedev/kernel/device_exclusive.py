@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from zonedev.kernel.gup import FOLL_GET, FOLL_WRITE
+from zonedev.kernel.gup import FOLL_GET, FOLL_SPLIT_PMD, FOLL_WRITE
 from zonedev.kernel.hmm import HmmOps
 from zonedev.kernel.mmu_notifier import Event
 from zonedev.kernel.page import Page
@@ -20,7 +20,7 @@ class DeviceExclusive(HmmOps):
         """The page at `va`, held and locked, with an entry that only `owner` may see past; None where
         it cannot be had.  The caller holds mmap_lock (mm/rmap.c)."""
         while True:
-            page = k.get_user_pages_locked(vma, va, FOLL_GET | FOLL_WRITE)
+            page = k.get_user_pages_locked(vma, va, FOLL_GET | FOLL_WRITE | FOLL_SPLIT_PMD)
             if page is None:
                 return None
             folio = k.page_folio(page)

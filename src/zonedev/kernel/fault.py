@@ -127,6 +127,16 @@ class Fault(Zap):
                     found = page
         return found
 
+    def alloc_system_page(k) -> Page | None:
+        """alloc_page() for nobody in particular (mm/page_alloc.c)."""
+        return k.alloc_page(k.any_vma())
+
+    @at_setup
+    def any_vma(self) -> Vma:
+        """A VMA from whose pages the allocator can take."""
+        vmas = [v for v in self.system.instances(Vma) if isinstance(v, Vma) and v.anonymous]
+        return vmas[0]
+
     @at_setup
     def allocatable(self, vma: Vma) -> Sequence[Page]:
         """The pages that the allocator has for the copies of a mapping; in a machine by hand always

@@ -20,7 +20,7 @@ class Fork(Gup):
         """Let the child have what the parent has, writable for neither; false for -ENOMEM
         (mm/memory.c)."""
         k.mmu_notifier_invalidate_range_start(src.mm, Event.PROTECTION, None, src.start, src.nr)
-        done = k.copy_pte_range(dst, src)
+        done = (src.thp and k.copy_huge_pmd(dst, src)) or k.copy_pte_range(dst, src)
         k.mmu_notifier_invalidate_range_end(src.mm)
         return done
 

@@ -30,6 +30,7 @@ FOLL_WRITE = 0x01
 FOLL_GET = 0x02
 FOLL_PIN = 0x04
 FOLL_LONGTERM = 0x08
+FOLL_SPLIT_PMD = 0x10
 
 
 class Gup(Pmem):
@@ -112,7 +113,9 @@ class Gup(Pmem):
         mm = current().mm
         size = mm.vma_at[va].size
         local_irq_disable()
-        if size == "pte":
+        if mm.vma_at[va].thp:
+            page = None  # of huge pages only the slow way is modelled
+        elif size == "pte":
             page = k.gup_fast_pte_range(mm, va, flags)
         elif size == "pmd":
             page = k.gup_fast_pmd_leaf(mm, va, flags)
@@ -238,11 +241,33 @@ class Gup(Pmem):
         with a reference, or None for a fault (mm/gup.c)."""
         size = vma.size
         mm = vma.mm
+        if vma.thp:
+            return k.follow_pmd_mask(vma, va, flags)
         if size == "pte":
             return k.follow_page_pte(mm.pte, mm, va, va, flags)
         if size == "pmd":
             return k.follow_page_pte(mm.pmd, mm, k.huge_start(vma, va), va, flags)
         return k.follow_page_pte(mm.pud, mm, k.huge_start(vma, va), va, flags)
+
+    def follow_pmd_mask(k, vma: Vma, va: int, flags: int) -> Page | None:
+        """A huge entry is split first where that is asked for; else it is taken by its folio
+        (mm/gup.c)."""
+        pmd = vma.mm.pmd[vma.start]
+        if pmd.page is None:
+            return k.follow_page_pte(vma.mm.pte, vma.mm, va, va, flags)
+        if pmd.present and flags & FOLL_SPLIT_PMD:
+            k.split_huge_pmd(vma)
+            return k.follow_page_pte(vma.mm.pte, vma.mm, va, va, flags)
+        page: Page | None = None
+        spin_lock(vma.mm.ptl)
+        pmd = vma.mm.pmd[vma.start]
+        if k.pte_access_permitted(pmd, flags):
+            page = pmd.page if va == vma.start else pmd.page.second
+            if not k.try_grab_folio(pmd.page, flags):
+                page = None
+                current().gup_error = True
+        spin_unlock(vma.mm.ptl)
+        return page
 
     def follow_page_pte(k, table: Any, mm: Mm, at: int, va: int, flags: int) -> Page | None:
         """The walk at one level: `at` is the index of the entry that maps `va` (mm/gup.c)."""

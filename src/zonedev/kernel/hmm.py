@@ -5,9 +5,9 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import Any
 
-from zonedev.kernel.migrate_device import MigrateDevice
+from zonedev.kernel.migrate_huge import MigrateHuge
 from zonedev.kernel.mmu_notifier import MmuIntervalNotifier
-from zonedev.kernel.pgtable import HmmPfn, Mm, Vma
+from zonedev.kernel.pgtable import DEVICE_PRIVATE, HmmPfn, Mm, Vma
 from zonedev.lang.runtime import current
 
 
@@ -19,7 +19,7 @@ class Hmm(IntEnum):
     EFAULT = 2
 
 
-class HmmOps(MigrateDevice):
+class HmmOps(MigrateHuge):
     """mm/hmm.c as of v7.2, for pages of 4K."""
 
     def hmm_range_fault(
@@ -46,13 +46,38 @@ class HmmOps(MigrateDevice):
     ) -> int:
         """One entry, and again from there after a fault or a wait, unless the range was invalidated
         meanwhile (mm/hmm.c, hmm_vma_walk_pmd, and the loop of hmm_range_fault)."""
-        while not k.hmm_vma_handle_pte(vma, va, fault, write, owner):
+        while not k.hmm_vma_walk_pmd(vma, va, fault, write, owner):
             if current().gup_error:
                 current().gup_error = False
                 return Hmm.EFAULT
             if k.mmu_interval_check_retry(sub):
                 return Hmm.EBUSY
         return Hmm.OK
+
+    def hmm_vma_walk_pmd(k, vma: Vma, va: int, fault: bool, write: bool, owner: Any) -> bool:
+        """A huge entry, or the PTE; read without a lock (mm/hmm.c, hmm_vma_handle_pmd,
+        hmm_vma_handle_absent_pmd)."""
+        if not vma.thp:
+            return k.hmm_vma_handle_pte(vma, va, fault, write, owner)
+        pmd = vma.mm.pmd[vma.start]
+        if pmd.page is None:
+            return k.hmm_vma_handle_pte(vma, va, fault, write, owner)
+        mine = pmd.present
+        if k.is_device_private(pmd):
+            pgmap = pmd.page.pgmap
+            mine = pgmap.owner is owner
+        if mine and not (pmd.present and fault and write and not pmd.write):
+            page = pmd.page if va == vma.start else pmd.page.second
+            current().hmm_pfns[va] = HmmPfn(page=page, write=pmd.write)
+            return True
+        if not fault:
+            current().hmm_pfns[va] = HmmPfn(error=pmd.leaf == DEVICE_PRIVATE)
+            return True
+        if k.is_migration(pmd):
+            k.pmd_migration_entry_wait(vma)
+        else:
+            k.hmm_vma_fault(vma, va, write)
+        return False
 
     def hmm_vma_handle_pte(k, vma: Vma, va: int, fault: bool, write: bool, owner: Any) -> bool:
         """The entry is read without a lock; false where it was faulted on, or waited for

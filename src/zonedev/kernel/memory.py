@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from zonedev.kernel.ext4 import Ext4
+from zonedev.kernel.huge_fault import HugeFault
 from zonedev.kernel.mmu_notifier import Event
 from zonedev.kernel.page import Page
 from zonedev.kernel.pgtable import NONE, Pte, Vma
@@ -10,12 +10,14 @@ from zonedev.lang.primitives import atomic_read, spin_lock, spin_unlock
 from zonedev.lang.runtime import atomic, current
 
 
-class Memory(Ext4):
+class Memory(HugeFault):
     """mm/memory.c as of v7.2, but for what is put in place and taken away (fault.py, zap.py)."""
 
     def handle_mm_fault(k, vma: Vma, va: int, write: bool) -> bool:
         """A fault under mmap_lock or the VMA's lock, by the file's handler; false for
         SIGBUS (mm/memory.c)."""
+        if vma.thp and k.handle_pmd_fault(vma, va, write):
+            return True
         if vma.private or vma.anonymous:
             return k.handle_pte_fault(vma, va, write)
         if k.vma_is_fsdax(vma):

@@ -35,26 +35,34 @@ class MigrateDevice(Mmap):
             current().dst[va] = None
             current().migrates[va] = False
             current().writes[va] = False
+            current().compounds[va] = False
         k.migrate_vma_collect(vma, first, nr, select, owner, fault_page)
         k.migrate_device_unmap(range(first, first + nr), fault_page)
 
     def migrate_vma_collect(
         k, vma: Vma, first: int, nr: int, select: int, owner: Any, fault_page: Page | None
     ) -> None:
-        """Entry by entry, under the page-table lock (mm/migrate_device.c, migrate_vma_collect_pmd)."""
-        unmapped = False
+        """mm/migrate_device.c"""
         k.mmu_notifier_invalidate_range_start(vma.mm, Event.MIGRATE, owner, first, nr)
+        k.migrate_vma_collect_pmd(vma, first, nr, select, owner, fault_page)
+        k.mmu_notifier_invalidate_range_end(vma.mm)
+
+    def migrate_vma_collect_pmd(
+        k, vma: Vma, first: int, nr: int, select: int, owner: Any, fault_page: Page | None
+    ) -> None:
+        """Entry by entry, under the page-table lock (mm/migrate_device.c)."""
+        fault_folio = None if fault_page is None else k.page_folio(fault_page)
+        unmapped = False
         spin_lock(vma.mm.ptl)
         for va in range(first, first + nr):
-            if k.migrate_vma_collect_pte(vma, va, select, owner, fault_page):
+            if k.migrate_vma_collect_pte(vma, va, select, owner, fault_folio):
                 unmapped = True
         if unmapped:
             k.flush_tlb_mm(vma.mm)
         spin_unlock(vma.mm.ptl)
-        k.mmu_notifier_invalidate_range_end(vma.mm)
 
     def migrate_vma_collect_pte(
-        k, vma: Vma, va: int, select: int, owner: Any, fault_page: Page | None
+        k, vma: Vma, va: int, select: int, owner: Any, fault_folio: Page | None
     ) -> bool:
         """Take what can be migrated at an address: held and locked, or an empty one; whether a present
         entry was cleared (mm/migrate_device.c, migrate_vma_collect_pmd)."""
@@ -69,11 +77,11 @@ class MigrateDevice(Mmap):
             return False
         folio = k.page_folio(pte.page)
         k.folio_get(folio)
-        if not k.migrate_vma_lock(folio, fault_page):
+        if not k.migrate_vma_lock(folio, fault_folio):
             k.folio_put(folio)
             return False
         if not k.set_migration_entry(vma, va, pte, batch=True):
-            k.migrate_vma_unlock(folio, fault_page)
+            k.migrate_vma_unlock(folio, fault_folio)
             k.folio_put(folio)
             return False
         current().src[va] = pte.page
@@ -96,14 +104,14 @@ class MigrateDevice(Mmap):
             return pgmap.owner is owner
         return select == SELECT_SYSTEM
 
-    def migrate_vma_lock(k, folio: Page, fault_page: Page | None) -> bool:
+    def migrate_vma_lock(k, folio: Page, fault_folio: Page | None) -> bool:
         """The page that is faulted on was locked by do_swap_page(); two migrations must not wait for
         each other's locks (mm/migrate_device.c)."""
-        return (fault_page is not None and folio is fault_page) or k.folio_trylock(folio)
+        return (fault_folio is not None and folio is fault_folio) or k.folio_trylock(folio)
 
-    def migrate_vma_unlock(k, folio: Page, fault_page: Page | None) -> None:
+    def migrate_vma_unlock(k, folio: Page, fault_folio: Page | None) -> None:
         """The caller unlocks what it had locked (mm/migrate_device.c)."""
-        if fault_page is None or folio is not fault_page:
+        if fault_folio is None or folio is not fault_folio:
             k.folio_unlock(folio)
 
     def migrate_vma_pages(k, vma: Vma, first: int, nr: int, owner: Any, fault_page: Page | None) -> None:
@@ -119,13 +127,21 @@ class MigrateDevice(Mmap):
     def migrate_device_range(k, pgmap: DevPagemap) -> None:
         """Lock and unmap every page of a device that is in use, if its lock is free; a page that is
         missed is left where it is (mm/migrate_device.c)."""
+        skipped = False
         for page in pgmap.pages:
             current().src[page.number] = None
             current().dst[page.number] = None
             current().writes[page.number] = False
-            current().migrates[page.number] = k.migrate_device_pfn_lock(page)
-            if current().migrates[page.number]:
-                current().src[page.number] = page
+            current().compounds[page.number] = False
+            current().migrates[page.number] = False
+            if not skipped:
+                folio = k.page_folio(page)
+                current().migrates[page.number] = k.migrate_device_pfn_lock(page)
+                if current().migrates[page.number]:
+                    current().src[page.number] = page
+                skipped = page.second is not None and k.folio_test_large(folio)
+            else:
+                skipped = False
         k.migrate_device_unmap(range(len(pgmap.pages)), None)
 
     def migrate_device_pfn_lock(k, page: Page) -> bool:
@@ -147,10 +163,12 @@ class MigrateDevice(Mmap):
     def migrate_device_unmap(k, slots: Sequence[int], fault_page: Page | None) -> None:
         """Unmap the other mappings; then give back what is still mapped, or held by others
         (mm/migrate_device.c)."""
+        fault_folio = None if fault_page is None else k.page_folio(fault_page)
         for at in slots:
             page = current().src[at]
             if page is not None:
                 folio = k.page_folio(page)
+                current().compounds[at] = k.folio_test_large(folio)
                 if k.folio_mapped(folio):
                     k.try_to_migrate(folio)
                 if k.folio_mapped(folio) or not k.migrate_vma_check_page(page, fault_page):
@@ -161,7 +179,7 @@ class MigrateDevice(Mmap):
                 folio = k.page_folio(page)
                 k.remove_migration_ptes(folio, folio)
                 current().src[at] = None
-                k.migrate_vma_unlock(folio, fault_page)
+                k.migrate_vma_unlock(folio, fault_folio)
                 k.folio_put(folio)
 
     def migrate_vma_check_page(k, page: Page, fault_page: Page | None) -> bool:
@@ -184,7 +202,9 @@ class MigrateDevice(Mmap):
             if newpage is None:
                 current().migrates[at] = False
             elif page is not None:
-                if not k.folio_migrate_mapping(newpage, page, fault_page):
+                if not k.migrate_same_size(vma, at, newpage, page) or not k.folio_migrate_mapping(
+                    newpage, current().src[at], fault_page
+                ):
                     current().migrates[at] = False
             elif vma is not None and current().migrates[at]:
                 if not notified:
@@ -193,6 +213,10 @@ class MigrateDevice(Mmap):
                 current().migrates[at] = k.migrate_vma_insert_page(vma, at, newpage)
         if notified and vma is not None:
             k.mmu_notifier_invalidate_range_end(vma.mm)
+
+    def migrate_same_size(k, vma: Vma | None, at: int, newpage: Page, page: Page) -> bool:
+        """Whether the old page is as large as the new one, or can be made so (mm/migrate_device.c)."""
+        return True
 
     def migrate_insert_start(k, vma: Vma, owner: Any, first: int, nr: int) -> None:
         """The notifier call before a page is put where there was none (mm/migrate_device.c)."""
@@ -249,16 +273,15 @@ class MigrateDevice(Mmap):
     ) -> None:
         """The end of the loop of __migrate_device_finalize(): between unlock and put the old page is
         free to be locked by others (mm/migrate_device.c)."""
-        if not migrates or newpage is None:
-            k.remove_migration_ptes(page, page)
-            k.migrate_vma_unlock(page, fault_page)
-            k.folio_put(page)
-            return
-        k.remove_migration_ptes(page, newpage)
-        k.migrate_vma_unlock(page, fault_page)
-        k.folio_put(page)
-        k.folio_unlock(newpage)
-        k.folio_put(newpage)
+        src = k.page_folio(page)
+        fault_folio = None if fault_page is None else k.page_folio(fault_page)
+        dst = newpage if migrates else None
+        k.remove_migration_ptes(src, src if dst is None else dst)
+        k.migrate_vma_unlock(src, fault_folio)
+        k.folio_put(src)
+        if dst is not None:
+            k.folio_unlock(dst)
+            k.folio_put(dst)
 
     # --- from the system to the system -------------------------------------------------------------
 
@@ -275,7 +298,7 @@ class MigrateDevice(Mmap):
             k.try_to_migrate(folio)
         newpage = k.alloc_system_page()
         moved = newpage is not None and k.move_to_new_folio(newpage, folio)
-        k.remove_migration_ptes(folio, newpage if moved else folio)
+        k.remove_migration_ptes(folio, folio if newpage is None or not moved else newpage)
         k.folio_unlock(folio)
         k.folio_put(folio)
         if newpage is not None:

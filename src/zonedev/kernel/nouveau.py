@@ -4,14 +4,33 @@
 from __future__ import annotations
 
 from zonedev.kernel.page import Page
-from zonedev.kernel.test_hmm import DevicePte, Dmirror, TestHmm
+from zonedev.kernel.test_hmm import DevicePte, Dmirror, DmirrorDevice, TestHmm
 from zonedev.lang.primitives import down_read, lock, unlock, up_read
-from zonedev.lang.runtime import atomic
+from zonedev.lang.runtime import atomic, current
 
 
 class Nouveau(TestHmm):
     """Exclusive access with a look at the sequence number, as of v7.2.  What nouveau does with its other,
     older notifier is not modelled."""
+
+    def nouveau_dmem_fini(k, device: DmirrorDevice) -> None:
+        """The end of the driver: evict once, and wait (drivers/gpu/drm/nouveau/nouveau_dmem.c)."""
+        device.remove = True
+        k.nouveau_dmem_evict_chunk(device)
+        k.remove_device_pagemap(device)
+
+    def nouveau_dmem_evict_chunk(k, device: DmirrorDevice) -> None:
+        """The copy of a huge page is huge, but dst does not say so: MIGRATE_PFN_COMPOUND is not set,
+        which stands here for a copy that is not (drivers/gpu/drm/nouveau/nouveau_dmem.c)."""
+        k.migrate_device_range(device.pgmap)
+        for page in device.pages:
+            dpage = k.alloc_system_page() if current().migrates[page.number] else None
+            if dpage is not None:
+                k.folio_lock(dpage)
+                current().dst[page.number] = dpage
+                k.copy_user_page(dpage, page)
+        k.migrate_device_pages(device.pgmap)
+        k.migrate_device_finalize(range(len(device.pages)), None)
 
     def gpu_atomic(k, mirror: Dmirror, va: int) -> Page | None:
         """The device adds 1 to what is at an address, faulting as often as it takes; None for a fault

@@ -96,6 +96,9 @@ class Page(Record):
     anon_exclusive: Any = flag(quiet=True)  # PG_anon_exclusive
     zone_device_data: Any = ref("Dmirror", quiet=True)  # the driver's: of a page of test_hmm the mirror
     free: Any = flag(initial=True, quiet=True)  # on the driver's free list
+    order = count(0, 1, quiet=True)  # of the folio that begins with it, where huge pages are made and split
+    compound_head: Any = ref("Page", quiet=True)
+    second: Any = const()  # the other page of the 2M that begin with it
     number: int = const(0)  # in its device
     head: Any = const()
     large: bool = const(False)  # folio_test_large(head)

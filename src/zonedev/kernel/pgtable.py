@@ -148,6 +148,7 @@ class Vma(Record):
     sync: bool = const(False)  # VM_SYNC: mapped with MAP_SYNC
     private: bool = const(False)  # not VM_SHARED: a file mapped with MAP_PRIVATE
     anonymous: bool = const(False)  # private, and of no file
+    thp: bool = const(False)  # with huge pages
     anon_vma: Any = const()
     in_anon_vma: Any = flag(quiet=True)  # in its tree
     copies: Any = const(())  # the pages that the allocator has for it
@@ -172,6 +173,8 @@ class Task(Cpu):
     dst: Any = array(private(ref(Page)))
     migrates: Any = array(private(flag()))  # MIGRATE_PFN_MIGRATE in src
     writes: Any = array(private(flag()))  # MIGRATE_PFN_WRITE in src
+    compounds: Any = array(private(flag()))  # MIGRATE_PFN_COMPOUND in src
+    splits: Any = private(flag())  # TTU_SPLIT_HUGE_PMD
     hmm_pfns: Any = array(private(packed(HmmPfn)))  # struct hmm_range: by VA
     fput_later: Any = array(private(flag()))  # task_works: the files of VMAs that exit() removed
     pins: Any = array(private(count(0, 3)))  # what the task's driver or I/O has pinned, by page

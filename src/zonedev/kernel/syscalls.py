@@ -81,17 +81,21 @@ class Kernel(Nouveau):
             vma.copies = tuple(self.new_anon_page() for _ in range(vma.nr))
         return start
 
-    def mmap_anonymous(self, pages: int = 1) -> int:
-        """Map anonymous memory, private and writable, at set-up.  Returns the VA (mm/mmap.c)."""
+    def mmap_anonymous(self, pages: int = 1, thp: bool = False) -> int:
+        """Map anonymous memory, private and writable, at set-up; `thp`: two pages that can be a huge
+        one.  Returns the VA (mm/mmap.c)."""
         mm = current().mm
         start = len(mm.vma_at)
-        vma = self.new_anonymous_vma(mm, start, pages, self.system.new(AnonVma))
+        if thp and pages != 2:
+            raise SpecError(f"thp=True, pages={pages}: a huge page has 2 pages here")
+        vma = self.new_anonymous_vma(mm, start, pages, self.system.new(AnonVma), thp)
         vma._values["linked"] = vma._values["in_anon_vma"] = True
         vma.anon_vma._values["linked"] = 1
         return start
 
-    def new_anonymous_vma(self, mm: Mm, start: int, nr: int, anon_vma: AnonVma) -> Vma:
-        vma = self.system.new(Vma, mm=mm, start=start, nr=nr, anonymous=True, anon_vma=anon_vma)
+    def new_anonymous_vma(self, mm: Mm, start: int, nr: int, anon_vma: AnonVma, thp: bool) -> Vma:
+        vma = self.system.new(Vma, mm=mm, start=start, nr=nr, anonymous=True, anon_vma=anon_vma, thp=thp)
+        self.thp_exists = self.thp_exists or thp
         anon_vma.vmas = (*anon_vma.vmas, vma)
         mm.vma_at.add(vma)
         mm.starts = (*mm.starts, start)
@@ -102,8 +106,12 @@ class Kernel(Nouveau):
         return vma
 
     def anonymous_memory(self, pages: int) -> None:
-        """Give the page allocator `pages` pages for anonymous memory, at set-up, before it is mapped."""
-        self.free_pages = (*self.free_pages, *(self.new_anon_page() for _ in range(pages)))
+        """Give the page allocator `pages` pages for anonymous memory, at set-up, before it is mapped;
+        each two of them lie together."""
+        new = [self.new_anon_page() for _ in range(pages)]
+        for page, second in zip(new[::2], new[1::2], strict=False):
+            page.second = second
+        self.free_pages = (*self.free_pages, *new)
 
     def new_vma(self, mm: Mm, file: VmFile, start: int, linked: bool, sync: bool = False) -> Vma:
         nr = file.nr or len(file.pages)
@@ -139,7 +147,7 @@ class Kernel(Nouveau):
         for start in parent.starts:
             vma = parent.vma_at[start]
             if vma.anonymous:
-                self.new_anonymous_vma(task.mm, start, vma.nr, vma.anon_vma)
+                self.new_anonymous_vma(task.mm, start, vma.nr, vma.anon_vma, vma.thp)
                 continue
             if vma.private:
                 raise SpecError(
@@ -158,7 +166,7 @@ class Kernel(Nouveau):
         for task in self.system.tasks:
             for name in ("tlb", "gather", "delayed_rmap", "fput_later", "hmm_pfns"):
                 task._values[name].grow(vas)
-            for name in ("src", "dst", "migrates", "writes"):
+            for name in ("src", "dst", "migrates", "writes", "compounds"):
                 task._values[name].grow(max(vas, self.most_device_pages()))
             for name in ("pins", "gets"):
                 task._values[name].grow(len(records.get("Page", [])))
@@ -223,10 +231,24 @@ class Kernel(Nouveau):
         """The walk of the hardware at the level at which the VMA's file maps."""
         mm = current().mm
         vma = mm.vma_at[va]
+        if vma.thp:
+            return k.walk_huge(mm, vma, va, write)
         if vma.size == "pte":
             return k.walk_entry(mm.pte, va, vma, va, write)
         table = mm.pmd if vma.size == "pmd" else mm.pud
         return k.walk_entry(table, k.huge_start(vma, va), vma, va, write)
+
+    def walk_huge(k, mm: Mm, vma: Vma, va: int, write: bool) -> Pte:
+        """The huge entry, or the PTE where the PMD points to a page table."""
+        pmd = mm.pmd[vma.start]
+        if pmd.page is None:
+            return k.walk_entry(mm.pte, va, vma, va, write)
+        if not pmd.present or (write and not pmd.write):
+            return NONE
+        if write and not pmd.dirty:
+            pmd = replace(pmd, dirty=True)
+            mm.pmd[vma.start] = pmd
+        return pmd if va == vma.start else replace(pmd, page=pmd.page.second)
 
     def walk_entry(k, table: Any, at: int, vma: Vma, va: int, write: bool) -> Pte:
         """The entry at `at`, which maps `va`; a store makes it dirty."""

@@ -76,6 +76,8 @@ class TestHmm(DeviceExclusive):
             device.pgmap = self.memremap_pages(pages, kind)
             device.pgmap.owner = device
             device.pages = device.pgmap.pages
+            for page, second in zip(device.pages[::2], device.pages[1::2], strict=False):
+                page.second = second
             self.grow()
         return device
 
@@ -174,27 +176,54 @@ class TestHmm(DeviceExclusive):
 
     # --- memory of the device --------------------------------------------------------------------------
 
-    def dmirror_devmem_alloc_page(k, device: DmirrorDevice) -> Page | None:
-        """A free page of the device, held and locked (lib/test_hmm.c)."""
+    def dmirror_devmem_alloc_page(k, device: DmirrorDevice, large: bool = False) -> Page | None:
+        """A free page of the device, or a huge one, held and locked (lib/test_hmm.c)."""
         found: Page | None = None
         with atomic("taken off the free list under mdevice->lock"):
             for page in device.pages:
-                if found is None and not device.remove and page.free:
-                    page.free = False
-                    page.frame.owner = 1
-                    found = page
+                if not large or page.second is not None:  # noqa: SIM102  known at set-up
+                    if found is None and not device.remove and page.free and k.other_half_free(page, large):
+                        k.take_off_free_list(page)
+                        if large:
+                            k.take_off_free_list(page.second)
+                        found = page
         if found is not None:
-            k.zone_device_page_init(found, device.pgmap)
+            if large:
+                k.zone_device_page_init(found, device.pgmap, order=1)
+            else:
+                k.zone_device_page_init(found, device.pgmap)
         return found
+
+    def other_half_free(k, page: Page, large: bool) -> bool:
+        """Whether a page can be given out as a huge one, where that is wanted."""
+        return not large or page.second.free
+
+    def take_off_free_list(k, page: Page) -> None:
+        """The page is in use from here on."""
+        page.free = False
+        page.frame.owner = 1
 
     def folio_free(k, folio: Page) -> None:
         """dmirror_devmem_free() (lib/test_hmm.c)."""
         with atomic("put on the free list under mdevice->lock; the page that stands behind it is freed"):
-            folio.zone_device_data = None
-            folio.frame.owner = 0
-            for device in k.devices():
-                if device.pgmap is not None and folio.pgmap is device.pgmap and not device.remove:
-                    folio.free = True
+            k.put_on_free_list(folio)
+            if k.thp_exists and folio.second is not None and folio.order > 0:
+                k.put_on_free_list(folio.second)
+
+    def put_on_free_list(k, page: Page) -> None:
+        """A page of whichever device it is of."""
+        page.zone_device_data = None
+        page.frame.owner = 0
+        for device in k.devices():
+            if device.pgmap is not None and page.array is device.pgmap.array and not device.remove:
+                page.free = True
+
+    def folio_split(k, folio: Page, tail: Page) -> None:
+        """dmirror_devmem_folio_split(): what the driver knows of a page goes with each part
+        (lib/test_hmm.c)."""
+        if folio.memory >= 0:
+            data = folio.zone_device_data
+            tail.zone_device_data = data
 
     @at_setup
     def devices(self) -> Sequence[DmirrorDevice]:
@@ -220,14 +249,39 @@ class TestHmm(DeviceExclusive):
         return k.dmirror_do_read(mirror, first, nr)
 
     def dmirror_migrate_alloc_and_copy(k, mirror: Dmirror, first: int, nr: int) -> None:
-        """lib/test_hmm.c"""
+        """A huge page for a huge one, if there is room for it, or two (lib/test_hmm.c)."""
         for va in range(first, first + nr):
             if current().migrates[va]:
-                dpage = k.dmirror_devmem_alloc_page(mirror.mdevice)
+                large = nr == 2 and va == first and current().compounds[va]
+                dpage = k.dmirror_devmem_alloc_page(mirror.mdevice, True) if large else None
                 if dpage is not None:
-                    dpage.zone_device_data = mirror
-                    current().dst[va] = dpage
-                    k.copy_user_page(dpage, current().src[va])
+                    k.dmirror_copy_huge(mirror, va, dpage)
+                elif large:
+                    k.dmirror_copy_page(mirror, va, current().src[va])
+                    second = k.second_of(current().src[va])
+                    k.dmirror_copy_page(mirror, va + 1, second)
+                else:
+                    k.dmirror_copy_page(mirror, va, current().src[va])
+
+    def second_of(k, page: Page | None) -> Page | None:
+        """The second page of a huge one, where there is one."""
+        return None if page is None else page.second
+
+    def dmirror_copy_page(k, mirror: Dmirror, va: int, spage: Page | None) -> None:
+        """One page, if the device has room for it (lib/test_hmm.c)."""
+        dpage = k.dmirror_devmem_alloc_page(mirror.mdevice)
+        if dpage is not None:
+            dpage.zone_device_data = mirror
+            current().dst[va] = dpage
+            k.copy_user_page(dpage, spage)
+
+    def dmirror_copy_huge(k, mirror: Dmirror, va: int, dpage: Page) -> None:
+        """Both pages of a huge one (lib/test_hmm.c)."""
+        dpage.zone_device_data = mirror
+        current().dst[va] = dpage
+        spage = current().src[va]
+        k.copy_user_page(dpage, spage)
+        k.copy_user_page(dpage.second, k.second_of(spage))
 
     def dmirror_migrate_finalize_and_map(k, mirror: Dmirror, first: int, nr: int) -> None:
         """Map the new pages in the device, before the CPU's page table has them
@@ -237,6 +291,8 @@ class TestHmm(DeviceExclusive):
             dpage = current().dst[va]
             if dpage is not None and current().migrates[va]:
                 mirror.pt[va] = DevicePte(page=dpage, write=current().writes[va])
+                if va + 1 < first + nr and k.folio_test_large(dpage):
+                    mirror.pt[va + 1] = DevicePte(page=dpage.second, write=current().writes[va])
         unlock(mirror.mutex)
 
     def dmirror_do_read(k, mirror: Dmirror, first: int, nr: int) -> bool:
@@ -264,24 +320,57 @@ class TestHmm(DeviceExclusive):
         k.migrate_vma_finalize(va, 1, fault_page)
         return done
 
+    def migrate_huge_to_ram(k, vma: Vma, va: int, page: Page) -> None:
+        """The same without vmf->pte: the whole range of the folio (lib/test_hmm.c)."""
+        mirror = k.dmirror_of(page)
+        k.migrate_vma_setup(vma, vma.start, vma.nr, SELECT_DEVICE_PRIVATE, mirror.mdevice, page)
+        if k.dmirror_devmem_fault_alloc_and_copy(vma, vma.start, vma.nr, mirror):
+            k.migrate_vma_pages(vma, vma.start, vma.nr, mirror.mdevice, page)
+        k.migrate_vma_finalize(vma.start, vma.nr, page)
+
     def dmirror_of(k, page: Page) -> Dmirror:
         """The mirror for which a page of the device is used: its zone_device_data
         (lib/test_hmm.c, dmirror_devmem_fault)."""
-        mirror: Dmirror = page.zone_device_data
+        folio = k.page_folio(page)
+        mirror: Dmirror = folio.zone_device_data
         return mirror
 
     def dmirror_devmem_fault_alloc_and_copy(k, vma: Vma, first: int, nr: int, mirror: Dmirror) -> bool:
         """The device loses a page before it is copied; false for VM_FAULT_OOM (lib/test_hmm.c)."""
         for va in range(first, first + nr):
             if current().src[va] is not None and current().migrates[va]:
-                dpage = k.alloc_page(vma)
-                if dpage is None:
+                huge = va + 1 < first + nr and current().compounds[va]
+                dpage = k.alloc_huge_folio(vma) if huge else None
+                if dpage is not None:
+                    k.dmirror_fault_copy_huge(va, mirror, dpage)
+                elif not k.dmirror_fault_copy_page(vma, va, mirror, current().src[va]):
                     return False
-                k.folio_lock(dpage)
-                current().dst[va] = dpage
-                mirror.pt[va] = NO_ENTRY
-                k.copy_user_page(dpage, current().src[va])
+                elif huge:
+                    second = k.second_of(current().src[va])
+                    if not k.dmirror_fault_copy_page(vma, va + 1, mirror, second):
+                        return False
         return True
+
+    def dmirror_fault_copy_page(k, vma: Vma, va: int, mirror: Dmirror, spage: Page | None) -> bool:
+        """One page; false where there is none in the system (lib/test_hmm.c)."""
+        dpage = k.alloc_page(vma)
+        if dpage is None:
+            return False
+        k.folio_lock(dpage)
+        current().dst[va] = dpage
+        mirror.pt[va] = NO_ENTRY
+        k.copy_user_page(dpage, spage)
+        return True
+
+    def dmirror_fault_copy_huge(k, va: int, mirror: Dmirror, dpage: Page) -> None:
+        """Both pages of a huge one (lib/test_hmm.c)."""
+        k.folio_lock(dpage)
+        current().dst[va] = dpage
+        spage = current().src[va]
+        mirror.pt[va] = NO_ENTRY
+        k.copy_user_page(dpage, spage)
+        mirror.pt[va + 1] = NO_ENTRY
+        k.copy_user_page(dpage.second, k.second_of(spage))
 
     def dmirror_migrate_to_system(k, mirror: Dmirror, first: int, nr: int = 1) -> bool:
         """HMM_DMIRROR_MIGRATE_TO_SYS; false for an error (lib/test_hmm.c)."""
@@ -311,23 +400,20 @@ class TestHmm(DeviceExclusive):
         k.migrate_device_range(device.pgmap)
         for page in device.pages:
             if current().migrates[page.number]:
-                dpage = k.alloc_system_page()
-                if dpage is not None:
-                    k.folio_lock(dpage)
-                    current().dst[page.number] = dpage
-                    k.copy_user_page(dpage, page)
+                k.dmirror_evict_page(page)
         k.migrate_device_pages(device.pgmap)
         k.migrate_device_finalize(range(len(device.pages)), None)
 
-    def alloc_system_page(k) -> Page | None:
-        """alloc_page() for nobody in particular (mm/page_alloc.c)."""
-        return k.alloc_page(k.any_vma())
-
-    @at_setup
-    def any_vma(self) -> Vma:
-        """A VMA from whose pages the allocator can take."""
-        vmas = [v for v in self.system.instances(Vma) if isinstance(v, Vma) and v.anonymous]
-        return vmas[0]
+    def dmirror_evict_page(k, page: Page) -> None:
+        """A page of the same size for one that is evicted (lib/test_hmm.c)."""
+        huge = page.second is not None and current().compounds[page.number]
+        dpage = k.alloc_huge_folio(k.any_vma()) if huge else k.alloc_system_page()
+        if dpage is not None:
+            k.folio_lock(dpage)
+            current().dst[page.number] = dpage
+            k.copy_user_page(dpage, page)
+            if huge:
+                k.copy_user_page(dpage.second, page.second)
 
     # --- the end of the device ---------------------------------------------------------------------------
 

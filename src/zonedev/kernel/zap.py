@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from zonedev.kernel.huge_memory import HugeMemory
 from zonedev.kernel.mapping import AddressSpace
 from zonedev.kernel.mmu_notifier import Event
 from zonedev.kernel.pgtable import NONE, Vma, indices
-from zonedev.kernel.softleaf import Softleaf
 from zonedev.lang.primitives import (
     down_read,
     spin_lock,
@@ -17,7 +17,7 @@ from zonedev.lang.primitives import (
 from zonedev.lang.runtime import atomic, current
 
 
-class Zap(Softleaf):
+class Zap(HugeMemory):
     """Zap as of v7.2."""
 
     def zap_vma(k, vma: Vma) -> None:
@@ -28,7 +28,9 @@ class Zap(Softleaf):
 
     def unmap_page_range(k, vma: Vma, first: int, nr: int) -> None:
         """Clear the entries of `nr` pages of a VMA, from the VA `first` on (mm/memory.c)."""
-        if vma.size == "pte":
+        if vma.thp:
+            k.zap_pmd_range(vma, first, nr)
+        elif vma.size == "pte":
             k.zap_pte_range(vma, first, nr)
         elif vma.size == "pmd":
             for start in indices(vma.mm, "pmd", first, nr, vma.per_folio):
@@ -36,6 +38,16 @@ class Zap(Softleaf):
         else:
             for start in indices(vma.mm, "pud", first, nr, vma.per_folio):
                 k.zap_huge_pud(vma, start)
+
+    def zap_pmd_range(k, vma: Vma, first: int, nr: int) -> None:
+        """A huge entry goes as a whole, or is split where it stays in part (mm/memory.c)."""
+        pmd = vma.mm.pmd[vma.start]
+        if pmd.page is not None:
+            if nr == vma.nr:
+                k.zap_anon_pmd(vma)
+                return
+            k.split_huge_pmd(vma)
+        k.zap_pte_range(vma, first, nr)
 
     def zap_pte_range(k, vma: Vma, first: int, nr: int) -> None:
         """Clear the PTEs; each page keeps its reference until the flush

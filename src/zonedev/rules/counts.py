@@ -7,6 +7,7 @@ from typing import Any
 from zonedev.kernel.mapping import file_indices
 from zonedev.kernel.page import DevPagemap, MemoryType, Page
 from zonedev.kernel.pgtable import DEVICE_EXCLUSIVE, MIGRATION, Pte, indices
+from zonedev.lang.records import replace
 from zonedev.lang.runtime import ensure
 from zonedev.lang.system import Monitor
 from zonedev.rules.base import Rule
@@ -25,13 +26,35 @@ def entries_in(mm: Any, page: Page) -> int:
     return ptes + pmds + puds
 
 
+def entry_at(mm: Any, va: int) -> Pte:
+    """What the page tables of an address space have at an address: a PTE, or one out of a huge entry."""
+    if va < len(mm.vma_at) and mm.vma_at[va].thp:
+        pmd = mm.pmd[mm.vma_at[va].start]
+        if pmd.page is not None:
+            return pmd if va == mm.vma_at[va].start else replace(pmd, page=pmd.page.second)
+    entry: Pte = mm.pte[va]
+    return entry
+
+
 def maps(entry: Pte, page: Page) -> bool:
     """Whether an entry, present or not, maps a page."""
     return entry.page is page and entry.leaf != MIGRATION
 
 
+def unmapped_entries(k: Any, page: Page) -> int:
+    """How many of the entries of a folio hold a reference, but are no mappings."""
+    if not k.exclusive_exists or k.EXCLUSIVE_IS_MAPPED:
+        return 0
+    if k.thp_exists:
+        if page.compound_head is not None:
+            return 0
+        if page.second is not None and page.order > 0:
+            return exclusive_entries(k, page) + exclusive_entries(k, page.second)
+    return exclusive_entries(k, page)
+
+
 def exclusive_entries(k: Any, page: Page) -> int:
-    """How many of them are a device's alone."""
+    """How many entries of a page are a device's alone."""
     return sum(
         int(mm.pte[va].page is page and mm.pte[va].leaf == DEVICE_EXCLUSIVE)
         for mm in k.system.instances("Mm")
@@ -55,26 +78,47 @@ def pagemap_counted(k: Any, pgmap: DevPagemap) -> None:
     if k.PGMAP_REF_PER_PAGE_REF:
         right = 1 + sum(t.pins[p._index] + t.gets[p._index] for t in k.system.tasks for p in pgmap.pages)
     if k.PGMAP_REF_PER_USED_PAGE or (k.drivers_memory and k.takes_pagemap_ref(pgmap)):
-        used = sum(int(p.live and p._refcount.value > 0) for p in pgmap.pages)
+        used = sum(int(p.live and in_use(k, p)) for p in pgmap.pages)
         right = 1 + k.pgmap_refs(pgmap) + used
     found = pgmap.ref.count.value - k.percpu_count_bias() + pgmap.ref.percpu_count.value
     ensure("refcount-exact", found == right, "{} has {} references instead of {}", pgmap, found, right)
 
 
+def mappings(k: Any, page: Page) -> int:
+    """The entries that the count of a page has to have: of a folio all, of its tail none."""
+    if not (page.anon or page.memory > MemoryType.FS_DAX or k.mapping_holds_ref(page)):
+        return 0
+    if k.thp_exists:
+        if page.compound_head is not None:
+            return 0
+        if page.second is not None and page.order > 0:
+            return entries(k, page) + entries(k, page.second)
+    return entries(k, page)
+
+
+def unused_count(k: Any, page: Page) -> int:
+    """What the count of a page is without mappings and holders."""
+    if page.memory in (MemoryType.PRIVATE, MemoryType.COHERENT) and not page.free:
+        return int(k.IN_USE_COUNT)
+    return int(k.idle_count(page))
+
+
+def in_use(k: Any, page: Page) -> bool:
+    """Whether a page, or the folio that it is of, has references."""
+    if k.thp_exists and page.compound_head is not None:
+        return page.compound_head._refcount.value > 0
+    return page._refcount.value > 0
+
+
 def counted(k: Any, page: Page) -> None:
     """The count is idle + mappings (where the design counts them) + pins + plain references."""
-    mapped = entries(k, page) if page.anon or page.memory > 1 or k.mapping_holds_ref(page) else 0
-    rmaps = mapped
-    if k.exclusive_exists and not k.EXCLUSIVE_IS_MAPPED:
-        rmaps = mapped - exclusive_entries(k, page)
+    mapped = mappings(k, page)
+    rmaps = mapped - unmapped_entries(k, page)
     pins = sum(t.pins[p._index] for t in k.system.tasks for p in k.members(page))
     gets = sum(t.gets[p._index] for t in k.system.tasks for p in k.members(page))
     weight = 1 if page.large else k.PIN_WEIGHT
     entered = entries_of_files(k, page) if k.ENTRY_HOLDS_REF and not page.anon else 0
-    idle = k.idle_count(page)
-    if page.memory in (MemoryType.PRIVATE, MemoryType.COHERENT) and not page.free:
-        idle = k.IN_USE_COUNT
-    right = idle + mapped + entered + pins * weight + gets
+    right = unused_count(k, page) + mapped + entered + pins * weight + gets
     ensure(
         "refcount-exact",
         page._refcount.value == right,

@@ -9,6 +9,14 @@ from zonedev.kernel.pgtable import MIGRATION
 from zonedev.lang.runtime import current, ensure
 from zonedev.lang.system import Monitor
 from zonedev.rules.base import Rule
+from zonedev.rules.counts import entry_at, in_use
+
+
+def locked(k: Any, page: Page) -> bool:
+    """Whether the folio of a page is locked."""
+    if k.thp_exists and page.compound_head is not None:
+        return bool(page.compound_head.locked.held)
+    return bool(page.locked.held)
 
 
 def coherent(k: Any, mirror: Any, va: int, result: Page | None) -> None:
@@ -17,13 +25,13 @@ def coherent(k: Any, mirror: Any, va: int, result: Page | None) -> None:
     if result is not None:
         ensure(
             "mirror-coherent",
-            mirror.mm.pte[va].page is result or result.locked.held,
+            entry_at(mirror.mm, va).page is result or locked(k, result),
             "{} reaches {} at VA {}, where {} has {}",
             mirror.mdevice,
             result,
             va,
             mirror.mm,
-            mirror.mm.pte[va],
+            entry_at(mirror.mm, va),
         )
 
 
@@ -32,13 +40,13 @@ def writable(k: Any, mirror: Any, va: int, result: Page | None) -> None:
     if result is not None:
         ensure(
             "mirror-coherent",
-            mirror.mm.pte[va].write or result.locked.held,
+            entry_at(mirror.mm, va).write or locked(k, result),
             "{} writes to {} at VA {}, where {} has {}",
             mirror.mdevice,
             result,
             va,
             mirror.mm,
-            mirror.mm.pte[va],
+            entry_at(mirror.mm, va),
         )
 
 
@@ -102,23 +110,23 @@ def one_copy(k: Any) -> None:
         for va in range(len(mm.pte)):
             ensure(
                 "one-live-copy",
-                mm.pte[va].leaf != MIGRATION,
+                entry_at(mm, va).leaf != MIGRATION,
                 "{} is left with the entry of a migration of {} at VA {}",
                 mm,
-                mm.pte[va].page,
+                entry_at(mm, va).page,
                 va,
             )
     for mirror in k.mirrors():
         for va in range(len(mirror.pt)):
             ensure(
                 "one-live-copy",
-                mirror.pt[va].page is None or mirror.pt[va].page is mirror.mm.pte[va].page,
+                mirror.pt[va].page is None or mirror.pt[va].page is entry_at(mirror.mm, va).page,
                 "{} maps {} at VA {}, where {} has {}",
                 mirror.mdevice,
                 mirror.pt[va].page,
                 va,
                 mirror.mm,
-                mirror.mm.pte[va],
+                entry_at(mirror.mm, va),
             )
 
 
@@ -128,7 +136,7 @@ def idle_pages(k: Any) -> None:
         for page in device.pages:
             ensure(
                 "one-live-copy",
-                not page.live or page.free or device.remove or page._refcount.value > 0,
+                not page.live or page.free or device.remove or in_use(k, page),
                 "{} is neither free nor in use",
                 page,
             )
@@ -142,7 +150,7 @@ ONE_LIVE_COPY = Rule(
 )
 
 
-def in_use(k: Any, page: Page, result: Any) -> None:
+def given_out(k: Any, page: Page, result: Any) -> None:
     """What a driver is asked to bring back is a page that it has given out."""
     ensure(
         "page-lifetime",
@@ -152,4 +160,4 @@ def in_use(k: Any, page: Page, result: Any) -> None:
     )
 
 
-IN_USE = Monitor("page-lifetime", in_use, after="dmirror_of")
+IN_USE = Monitor("page-lifetime", given_out, after="dmirror_of")

@@ -8,6 +8,7 @@ from zonedev.kernel.page import Page
 from zonedev.lang.runtime import current, ensure
 from zonedev.lang.system import Monitor
 from zonedev.rules.base import Rule
+from zonedev.rules.counts import entry_at
 
 
 def dma(k: Any, page: Page, owner: int) -> None:
@@ -73,15 +74,20 @@ def kept(k: Any) -> None:
         for start in mm.starts:
             if mm.vma_at[start].anonymous:
                 for va in range(start, start + mm.vma_at[start].nr):
-                    ensure(
-                        "data-integrity",
-                        mm.pte[va].page is None or mm.pte[va].page.frame.data == mm.written[va],
-                        "{} is left at VA {} with {}, but {} was stored there last",
-                        mm.pte[va].page,
-                        va,
-                        0 if mm.pte[va].page is None else mm.pte[va].page.frame.data,
-                        mm.written[va],
-                    )
+                    left(mm, va, entry_at(mm, va).page)
+
+
+def left(mm: Any, va: int, page: Page | None) -> None:
+    """What is left at `va` is what was stored last; nothing there is a 0."""
+    ensure(
+        "data-integrity",
+        page is None or page.frame.data == mm.written[va],
+        "{} is left at VA {} with {}, but {} was stored there last",
+        page,
+        va,
+        0 if page is None else page.frame.data,
+        mm.written[va],
+    )
 
 
 def owner_name(owner: int) -> str:

@@ -25,6 +25,7 @@ from zonedev.scenarios.exclusive import (
     ExclusiveAtomics,
     ExclusiveAtomicsSamePage,
     ExclusiveForkFails,
+    ExclusiveRetryHuge,
     ExclusiveRetrySelf,
     ExclusiveSwapout,
     ExclusiveVsCpu,
@@ -42,6 +43,14 @@ from zonedev.scenarios.fsdax_unbind import (
     FsdaxUnbindVsPin,
 )
 from zonedev.scenarios.gup_fast_underflow import GupFastUnderflow
+from zonedev.scenarios.huge_pages import (
+    EvictMixedOrders,
+    ThpNouveauUnbind,
+    ThpPrivateFault,
+    ThpPrivateMigrate,
+    ThpPrivateSplit,
+    ThpPrivateUnbind,
+)
 from zonedev.scenarios.memory_failure_vs_truncate import MemoryFailureVsTruncate
 from zonedev.scenarios.pmem_unbind_order import PmemUnbindOrder
 from zonedev.scenarios.private_mapping import PrivateMappingRefcounts, PrivateVsTruncate
@@ -178,5 +187,12 @@ SCENARIOS: dict[str, type[Scenario]] = {
         ExclusiveAtomics,
         ExclusiveAtomicsSamePage,
         ExclusiveRetrySelf,
+        ExclusiveRetryHuge,
+        ThpPrivateMigrate,
+        ThpPrivateFault,
+        ThpPrivateSplit,
+        ThpPrivateUnbind,
+        ThpNouveauUnbind,
+        EvictMixedOrders,
     )
 }

@@ -132,3 +132,16 @@ def mirrored_page(m: Any, pages: int = 1, size: int = 1, touched: bool = True, a
     if touched:
         for va in range(m.va, m.va + size):
             a.touch(va)
+
+
+def huge_page(m: Any, pages: int = 4, vram: int = 2, migrated: bool = False, atomics: bool = False) -> None:
+    """A huge page of anonymous memory, in use by A, and a device with `vram` pages of memory that
+    mirrors A; `migrated`: the page is in that memory; `atomics`: the device takes exclusive access."""
+    m.k.anonymous_memory(pages)
+    m.gpu = m.k.dmirror_device(vram, atomics=atomics)
+    a = m.task("A")
+    m.va = a.mmap_anonymous(2, thp=True)
+    m.mirror = a.dmirror_open(m.gpu)
+    a.touch(m.va)
+    if migrated:
+        a.dmirror_migrate_to_device(m.mirror, m.va, 2)

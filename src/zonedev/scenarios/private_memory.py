@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from zonedev.scenarios.base import Expected, Scenario, holds, violated
+from zonedev.scenarios.base import Scenario, holds, violated
 from zonedev.scenarios.parts import PRIVATE_RELEASES, PRIVATE_RULES, private_page
 
 POINTS = ("idle", "migrated", "forked", "faulted back")
@@ -218,7 +218,7 @@ class MigrateVsDeviceWrite(Scenario):
     source = "lib/test_hmm.c: dmirror_interval_invalidate()"
     rules = tuple(r for r in PRIVATE_RULES if r != "mirror-coherent")
     progress = "fault-terminates"
-    expected: Mapping[str, Expected] = dict.fromkeys(
+    expected = dict.fromkeys(
         PRIVATE_RELEASES, violated("data-integrity", "what the device writes after the copy is lost")
     )
 

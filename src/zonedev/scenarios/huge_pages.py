@@ -1,0 +1,123 @@
+"""Huge pages in the memory of a device, and as what a device takes for itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from zonedev.scenarios.base import Scenario, holds, violated
+from zonedev.scenarios.parts import PRIVATE_RULES, UNBIND_PRIVATE_RULES, huge_page
+
+SINGH = "Balbir Singh, mm: support device-private THP, 2025-03 to 2025-10 (v6.19)"
+
+
+class ThpPrivateMigrate(Scenario):
+    """A huge page is migrated to a device as a whole, while the CPU writes to its second half."""
+
+    source = SINGH
+    rules = PRIVATE_RULES
+    progress = "fault-terminates"
+    expected = {"linux-7.2": holds("one entry of a migration keeps the CPU off both halves")}
+
+    def setup(m: Any) -> None:
+        huge_page(m)
+
+    def task_A(t: Any, m: Any) -> None:
+        t.touch(m.va + 1, True, 3)
+
+    def task_driver(t: Any, m: Any) -> None:
+        t.dmirror_migrate_to_device(m.mirror, m.va, 2)
+
+
+class ThpPrivateFault(Scenario):
+    """Two threads touch the two halves of a huge page that is in the memory of a device.
+
+    Who finds the folio locked faults again at once, and is not queued, as it is for pages of 4K.
+    """
+
+    source = "mm/huge_memory.c: do_huge_pmd_device_private()"
+    rules = PRIVATE_RULES
+    progress = "fault-terminates"
+    expected = {"linux-7.2": holds("who spins can spin only as long as the other one runs")}
+
+    def setup(m: Any) -> None:
+        huge_page(m, migrated=True)
+        m.task("B").clone_vm("A")
+
+    def task_A(t: Any, m: Any) -> None:
+        t.touch(m.va, False)
+
+    def task_B(t: Any, m: Any) -> None:
+        t.touch(m.va + 1, True, 3)
+
+
+class ThpPrivateSplit(Scenario):
+    """One half of a huge page in the memory of a device is thrown away, while a thread reads the other.
+
+    The entry is split, and the folio later, when its half is brought back.
+    """
+
+    source = SINGH
+    rules = PRIVATE_RULES
+    progress = "fault-terminates"
+    expected = {"linux-7.2": holds()}
+
+    def setup(m: Any) -> None:
+        huge_page(m, migrated=True)
+        m.task("B").clone_vm("A")
+
+    def task_A(t: Any, m: Any) -> None:
+        t.madvise_dontneed(m.va)
+
+    def task_B(t: Any, m: Any) -> None:
+        t.touch(m.va + 1, False)
+
+
+class ThpPrivateUnbind(Scenario):
+    """A driver evicts a huge page of a process, which does nothing meanwhile, and goes."""
+
+    source = "lib/test_hmm.c: dmirror_device_evict_chunk()"
+    rules = UNBIND_PRIVATE_RULES
+    progress = alone = "removal-terminates"
+    expected = {"linux-7.2": holds("the copy is a huge page as well")}
+
+    def setup(m: Any) -> None:
+        huge_page(m, migrated=True)
+
+    def task_driver(t: Any, m: Any) -> None:
+        t.dmirror_device_remove_chunks(m.gpu)
+
+
+class ThpNouveauUnbind(ThpPrivateUnbind):
+    """As thp-private-unbind, with the steps of nouveau, which does not say that its copy is huge."""
+
+    source = "drivers/gpu/drm/nouveau/nouveau_dmem.c: nouveau_dmem_evict_chunk()"
+    expected = {"linux-7.2": violated("removal-terminates", "no huge page is ever evicted")}
+
+    def task_driver(t: Any, m: Any) -> None:
+        t.nouveau_dmem_fini(m.gpu)
+
+
+class EvictMixedOrders(Scenario):
+    """A driver evicts a page whose neighbour is free, and was the head of a huge page once.
+
+    migrate_device_range() reads the order of a page to which it has no reference.
+    """
+
+    source = "mm/migrate_device.c: migrate_device_range()"
+    rules = UNBIND_PRIVATE_RULES
+    progress = alone = "removal-terminates"
+    expected = {"linux-7.2": violated("removal-terminates", "a stale order passes over a page in use")}
+
+    def setup(m: Any) -> None:
+        huge_page(m, pages=6)
+        a = m.task("A")
+        a.dmirror_migrate_to_device(m.mirror, m.va, 2)
+        a.touch(m.va)
+        m.small = a.mmap_anonymous(1)
+        a.touch(m.small)
+        m.gpu.pages[0]._values["free"] = False  # the driver gives out the other page first
+        a.dmirror_migrate_to_device(m.mirror, m.small)
+        m.gpu.pages[0]._values["free"] = True
+
+    def task_driver(t: Any, m: Any) -> None:
+        t.dmirror_device_remove_chunks(m.gpu)
