@@ -16,6 +16,7 @@ from zonedev.designs.linux_6_15 import Linux615
 from zonedev.designs.linux_7_2 import Linux72
 from zonedev.designs.series import add
 from zonedev.designs.text_1 import Linux411GenericGup, Linux412Fixed, Linux412WaitFirst, Linux413
+from zonedev.designs.thp_private_2020 import ThpPrivate2020
 from zonedev.kernel import Kernel
 
 DESIGNS: dict[str, type[Kernel]] = {
@@ -36,6 +37,7 @@ DESIGNS: dict[str, type[Kernel]] = {
         DaxGupFix2022,
         DeviceExclusive2025V1,
         DeviceExclusiveHuge,
+        ThpPrivate2020,
     )
 }
 

@@ -8,6 +8,7 @@ from zonedev.designs.linux_6_12 import Linux612
 from zonedev.kernel.gup import FOLL_LONGTERM
 from zonedev.kernel.inode import Inode
 from zonedev.kernel.mapping import DaxEntry
+from zonedev.kernel.p2pdma import PciDev
 from zonedev.kernel.page import Page
 from zonedev.kernel.pgtable import Mm, Pte, Vma
 from zonedev.lang.primitives import WARN_ON
@@ -27,6 +28,28 @@ class Linux61(Linux612):
     def is_pci_p2pdma_page(k, page: Page) -> bool:
         """GUP-fast does not look for P2PDMA pages, which came with v6.2 (mm/gup.c)."""
         return False
+
+    def try_grab_folio_fast(k, page: Page, flags: int) -> bool:
+        """Whether it may be pinned for long is asked before the page is held (mm/gup.c,
+        try_grab_folio)."""
+        if flags & FOLL_LONGTERM and not k.folio_is_longterm_pinnable(k.page_folio(page)):
+            return False
+        return super().try_grab_folio_fast(page, flags & ~FOLL_LONGTERM)
+
+    def gup_longterm_unlocked(k, va: int, flags: int) -> Page | None:
+        """mmap_lock is held all the time (mm/gup.c, __gup_longterm_unlocked), until b2a72dff85fa "mm/gup:
+        have internal functions get the mmap_read_lock()" (v6.3)."""
+        return k.gup_longterm_locked(va, flags)
+
+    # --- peer-to-peer memory ------------------------------------------------------------------------
+
+    def kernfs_fop_mmap(k, vma: Vma) -> bool:
+        """There is no p2pmem/allocate, until 7e9c7ef83d78 "PCI/P2PDMA: Allow userspace VMA allocations
+        through sysfs" (v6.2)."""
+        return False
+
+    def pci_p2pdma_unmap_mappings(k, pdev: PciDev) -> None:
+        """Nor is it removed."""
 
     def gup_device_huge(k, table: Any, mm: Mm, va: int, flags: int) -> Page | None:
         """__gup_device_huge(): try_grab_page() tests the count and then adds (mm/gup.c).  v6.12 has

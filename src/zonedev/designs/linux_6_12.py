@@ -21,7 +21,7 @@ from zonedev.lang.primitives import (
     wake_up,
 )
 from zonedev.lang.records import replace
-from zonedev.lang.runtime import atomic, current
+from zonedev.lang.runtime import at_setup, atomic, current
 
 
 class Linux612(Private612):
@@ -110,6 +110,9 @@ class Linux612(Private612):
     def zap_pte_range(k, vma: Vma, first: int, nr: int) -> None:
         """vm_normal_page() is NULL for devmap: clear, and flush later; there is nothing
         to put (mm/memory.c), until v9 20/20."""
+        if k.has_normal_ptes(vma) and not vma.anonymous:
+            super().zap_pte_range(vma, first, nr)
+            return
         spin_lock(vma.mm.ptl)
         for va in indices(vma.mm, "pte", first, nr, 1):
             if vma.anonymous:
@@ -134,7 +137,13 @@ class Linux612(Private612):
 
     def vm_normal_page(k, entry: Pte) -> Page | None:
         """NULL for devmap as well (mm/memory.c), until v9 19/20."""
-        return entry.page if entry.page.anon else None
+        return entry.page if entry.page.anon or entry.page.memory > MemoryType.FS_DAX else None
+
+    @at_setup
+    def has_normal_ptes(self, vma: Vma) -> bool:
+        """Whether the pages of a device that a VMA maps are no devmap: coherent and peer-to-peer
+        memory are mapped like memory of the system."""
+        return (vma.anonymous and self.coherent_exists) or self.vma_is_p2pmem(vma)
 
     # --- fsdax -------------------------------------------------------------------------------------
 
@@ -199,6 +208,12 @@ class Linux612(Private612):
         """All that notices a pin of a file that nobody has mapped (fs/dax.c)."""
         WARN_ON(atomic_read(page._refcount) > 1, "dax_disassociate_entry() of a page in use")
 
+    # --- peer-to-peer memory ------------------------------------------------------------------------
+
+    def p2pmem_page_init(k, page: Page) -> None:
+        """A page that is free has one reference already (drivers/pci/p2pdma.c), until b7e282378773
+        "mm/mm_init: Move p2pdma page refcount initialisation to p2pdma" (v9 10/20)."""
+
     # --- truncate and eviction -----------------------------------------------------------------------
 
     def dax_layout_busy_page(k, inode: Inode) -> Page | None:
@@ -259,6 +274,8 @@ class Linux612(Private612):
         """Holds the pagemap while it takes the page (mm/gup.c, gup_pte_range), until
         "mm/gup: Remove pXX_devmap usage from get_user_pages()" (v6.17), and in effect
         until v9 20/20."""
+        if k.has_normal_ptes(mm.vma_at[va]):
+            return super().gup_fast_pte_range(mm, va, flags)
         pte = mm.pte[va]
         if not k.pte_access_permitted(pte, flags) or flags & FOLL_LONGTERM:
             return None
@@ -335,6 +352,8 @@ class Linux612(Private612):
         with its pagemap held; the caller puts that (mm/gup.c, mm/huge_memory.c).  Where the
         pagemap is dead the huge paths return -EFAULT at once, the PTE path faults first,
         which ends in SIGBUS."""
+        if k.has_normal_ptes(mm.vma_at[va]):
+            return super().follow_page_pte(table, mm, at, va, flags)
         taken: Page | None = None
         spin_lock(mm.ptl)
         entry = table[at]

@@ -6,6 +6,7 @@ from zonedev.designs.linux_7_2 import Linux72
 from zonedev.kernel.dax_entry import NO_ENTRY
 from zonedev.kernel.inode import Inode
 from zonedev.kernel.mapping import DaxEntry
+from zonedev.kernel.p2pdma import PciDev
 from zonedev.kernel.page import DevPagemap, Page
 from zonedev.kernel.pgtable import Pte, Vma
 from zonedev.lang.primitives import WARN_ON, atomic_read, atomic_set, spin_lock, spin_unlock
@@ -62,6 +63,21 @@ class Linux615(Linux72):
         k.folio_unlock(k.page_folio(page))
         k.folio_put(k.page_folio(page))
         return done
+
+    # --- peer-to-peer memory -----------------------------------------------------------------------
+
+    def p2pmem_page_init(k, page: Page) -> None:
+        """The warning is the wrong way round (drivers/pci/p2pdma.c), until cb500023a752 "PCI/P2PDMA: Fix
+        p2pmem_alloc_mmap() warning condition" (v7.0)."""
+        if k.CONFIG_DEBUG_VM:
+            WARN_ON(atomic_read(page._refcount) == 0, "p2pmem_alloc_mmap() is given a free page")
+        atomic_set(page._refcount, 1)
+
+    def p2pmem_insert_failed(k, pdev: PciDev, page: Page) -> None:
+        """The reference of the pagemap is forgotten (drivers/pci/p2pdma.c), until 6220694c52a5
+        "PCI/P2PDMA: Release per-CPU pgmap ref when vm_insert_page() fails" (v7.0), and so is the count."""
+
+    # --- files -------------------------------------------------------------------------------------
 
     def dax_folio_put(k, folio: Page) -> None:
         """A small folio keeps its index, which then looks like a share, and is not looked at

@@ -38,11 +38,13 @@ class Private510(Linux519):
 
     def folio_migrate_mapping(k, newpage: Page, page: Page, fault_page: Page | None) -> bool:
         """A private page has one reference more (mm/migrate.c, expected_page_refs)."""
-        if atomic_read(page._refcount) != 1 + int(k.is_device_private_page(page)):
+        folio = k.page_folio(page)
+        newfolio = k.page_folio(newpage)
+        if atomic_read(folio._refcount) != 1 + int(k.is_device_private_page(folio)):
             return False
         with atomic("words of a page that nobody can reach but through the one that is locked"):
-            newpage.index = page.index
-            newpage.anon_vma = page.anon_vma
+            newfolio.index = folio.index
+            newfolio.anon_vma = folio.anon_vma
         return True
 
     def migration_entry_wait(k, mm: Mm, va: int) -> None:

@@ -31,10 +31,14 @@ FOLL_GET = 0x02
 FOLL_PIN = 0x04
 FOLL_LONGTERM = 0x08
 FOLL_SPLIT_PMD = 0x10
+FOLL_PCI_P2PDMA = 0x20
 
 
 class Gup(Pmem):
     """mm/gup.c as of v7.2."""
+
+    #: Whether a device has peer-to-peer memory.
+    p2pdma_exists = False
 
     # --- references ------------------------------------------------------------------------------
 
@@ -44,7 +48,7 @@ class Gup(Pmem):
 
     def try_grab_folio_fast(k, page: Page, flags: int) -> bool:
         """GUP-fast's reference; a pin of a small folio is two additions (mm/gup.c)."""
-        if k.is_pci_p2pdma_page(page):
+        if not flags & FOLL_PCI_P2PDMA and k.is_pci_p2pdma_page(page):
             return False
         if not k.try_get_folio(page):
             return False
@@ -85,6 +89,8 @@ class Gup(Pmem):
         """GUP-slow's reference, under the page-table lock (mm/gup.c)."""
         folio = k.page_folio(page)
         if WARN_ON(atomic_read(folio._refcount) <= 0, "try_grab_folio() of a free folio"):
+            return False
+        if k.p2pdma_exists and not flags & FOLL_PCI_P2PDMA and k.is_pci_p2pdma_page(page):
             return False
         if not flags & FOLL_PIN:
             atomic_inc(folio._refcount)

@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
+from zonedev.kernel.migrate_device import SELECT_DEVICE_PRIVATE
 from zonedev.kernel.page import Page
 from zonedev.kernel.test_hmm import DevicePte, Dmirror, DmirrorDevice, TestHmm
-from zonedev.lang.primitives import down_read, lock, unlock, up_read
+from zonedev.lang.primitives import down_read, lock, spin_lock, spin_unlock, unlock, up_read
 from zonedev.lang.runtime import atomic, current
 
 
@@ -31,6 +32,24 @@ class Nouveau(TestHmm):
                 k.copy_user_page(dpage, page)
         k.migrate_device_pages(device.pgmap)
         k.migrate_device_finalize(range(len(device.pages)), None)
+
+    def fault_whole_range(k, mirror: Dmirror, va: int) -> None:
+        """A CPU fault on a page of the device, for which the driver migrates all of the VMA, as
+        drm_pagemap does (drivers/gpu/drm/drm_pagemap.c, __drm_pagemap_migrate_to_ram)."""
+        vma = mirror.mm.vma_at[va]
+        spin_lock(vma.mm.ptl)
+        page = vma.mm.pte[va].page
+        if page is None or not k.folio_trylock(k.page_folio(page)):
+            spin_unlock(vma.mm.ptl)
+            return
+        k.get_page(page)
+        spin_unlock(vma.mm.ptl)
+        k.migrate_vma_setup(vma, vma.start, vma.nr, SELECT_DEVICE_PRIVATE, mirror.mdevice, page)
+        if k.dmirror_devmem_fault_alloc_and_copy(vma, vma.start, vma.nr, mirror):
+            k.migrate_vma_pages(vma, vma.start, vma.nr, mirror.mdevice, page)
+        k.migrate_vma_finalize(vma.start, vma.nr, page)
+        k.folio_unlock(k.page_folio(page))
+        k.folio_put(k.page_folio(page))
 
     def gpu_atomic(k, mirror: Dmirror, va: int) -> Page | None:
         """The device adds 1 to what is at an address, faulting as often as it takes; None for a fault

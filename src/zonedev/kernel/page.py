@@ -19,10 +19,10 @@ from zonedev.lang.primitives import (
     atomic_t,
     lock,
     trylock,
-    unlock,
     wake_up,
 )
 from zonedev.lang.records import Record, const, count, embed, enum, flag, ref
+from zonedev.lang.runtime import atomic
 
 #: FOLL_PIN adds this to _refcount of a small folio (include/linux/mm.h).
 GUP_PIN_COUNTING_BIAS = 1024
@@ -65,6 +65,7 @@ class DevPagemap(Record):
     pages: Any = const(())
     array: Any = const()  # its entry in pgmap_array
     owner: Any = const()  # of private and coherent memory: the driver's device
+    provider: Any = const()  # of peer-to-peer memory: the PCI device
 
 
 class PgmapArray(Record):
@@ -206,5 +207,7 @@ class PageOps(PercpuRefOps):
         """Clear the bit, then wake who waits for it; the wait queue is hashed by address, so that
         the folio is not touched again (mm/filemap.c)."""
         frame = folio.frame
-        unlock(folio.locked)
+        with atomic("one xor clears the bit; VM_BUG_ON_FOLIO() looks right before it"):
+            BUG_ON(not folio.locked.held, "folio_unlock() of a folio that is not locked")
+            folio.locked.held = False
         wake_up(frame.lock_waiters)

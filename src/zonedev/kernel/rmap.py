@@ -22,7 +22,7 @@ from zonedev.lang.primitives import (
     up_write,
 )
 from zonedev.lang.records import Record, const, count, embed
-from zonedev.lang.runtime import at_setup, atomic, free
+from zonedev.lang.runtime import at_setup, atomic, free, when
 
 
 class AnonVma(Record):
@@ -117,12 +117,24 @@ class Rmap(Pgtable):
             return
         mapping = folio.anon_vma
         for anon_vma in k.anon_vmas():
-            if mapping is anon_vma:
-                down_read(anon_vma.rwsem)
+            if mapping is anon_vma and k.folio_lock_anon_vma_read(folio, anon_vma):
                 for vma in anon_vma.vmas:
                     if vma.in_anon_vma:
                         k.try_to_migrate_one(folio, vma, k.vma_address(folio, vma))
                 up_read(anon_vma.rwsem)
+
+    def folio_lock_anon_vma_read(k, folio: Page, anon_vma: AnonVma) -> bool:
+        """False where nothing maps the folio any more, and so nothing keeps the anon_vma (mm/rmap.c).
+        Stories of private memory, whose driver migrates by address, take the lock as it is."""
+        if not k.coherent_exists:
+            down_read(anon_vma.rwsem)
+            return True
+        with atomic("RCU keeps its memory while the lock is tried, and folio_mapped() is asked again"):
+            when(lambda: folio._mapcount.value == 0 or not anon_vma.rwsem.writer)
+            mapped = folio._mapcount.value > 0
+            if mapped:
+                anon_vma.rwsem.readers = anon_vma.rwsem.readers + 1
+        return mapped
 
     def try_to_migrate_one(k, folio: Page, vma: Vma, va: int) -> None:
         """One address space: the secondary page tables first, then the entry, its rmap and its

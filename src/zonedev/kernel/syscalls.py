@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from zonedev.kernel.gup import FOLL_GET, FOLL_LONGTERM, FOLL_PIN, FOLL_WRITE
+from zonedev.kernel.gup import FOLL_GET, FOLL_LONGTERM, FOLL_PCI_P2PDMA, FOLL_PIN, FOLL_WRITE
 from zonedev.kernel.inode import Inode
 from zonedev.kernel.mapping import VmFile
-from zonedev.kernel.nouveau import Nouveau
+from zonedev.kernel.p2pdma import P2pdma
 from zonedev.kernel.page import DevPagemap, MemoryType, Page
 from zonedev.kernel.pgtable import NONE, Mm, Pte, Task, Vma, VmaTree
 from zonedev.kernel.rmap import AnonVma
@@ -24,10 +24,10 @@ from zonedev.lang.primitives import (
 from zonedev.lang.records import replace
 from zonedev.lang.runtime import atomic, current, note
 
-__all__ = ["FOLL_GET", "FOLL_LONGTERM", "FOLL_PIN", "FOLL_WRITE", "Kernel"]
+__all__ = ["FOLL_GET", "FOLL_LONGTERM", "FOLL_PCI_P2PDMA", "FOLL_PIN", "FOLL_WRITE", "Kernel"]
 
 
-class Kernel(Nouveau):
+class Kernel(P2pdma):
     """The system-call layer as of v7.2: what a scenario's `t` offers."""
 
     #: The name on the command line, and what sets the design apart in a few words.

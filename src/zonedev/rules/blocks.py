@@ -55,7 +55,7 @@ def unreached(k: Any, inode: Inode, page: Page) -> None:
 def taken(k: Any, va: int, result: Page | None) -> None:
     """What was pinned at `va` is a block of the file that is mapped there."""
     vma = current().mm.vma_at[va]
-    if vma.vm_file.fsdax and result is not None:
+    if k.vma_is_fsdax(vma) and result is not None:
         ensure(
             "block-reuse",
             result.frame.owner == vma.number,

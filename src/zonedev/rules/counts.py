@@ -80,6 +80,8 @@ def pagemap_counted(k: Any, pgmap: DevPagemap) -> None:
     if k.PGMAP_REF_PER_USED_PAGE or (k.drivers_memory and k.takes_pagemap_ref(pgmap)):
         used = sum(int(p.live and in_use(k, p)) for p in pgmap.pages)
         right = 1 + k.pgmap_refs(pgmap) + used
+    if pgmap.provider is not None:
+        right = 1 + k.pgmap_refs(pgmap) + k.p2pmem_refs(pgmap)
     found = pgmap.ref.count.value - k.percpu_count_bias() + pgmap.ref.percpu_count.value
     ensure("refcount-exact", found == right, "{} has {} references instead of {}", pgmap, found, right)
 
@@ -98,9 +100,19 @@ def mappings(k: Any, page: Page) -> int:
 
 def unused_count(k: Any, page: Page) -> int:
     """What the count of a page is without mappings and holders."""
+    if k.thp_exists and page.compound_head is not None:
+        return 0
     if page.memory in (MemoryType.PRIVATE, MemoryType.COHERENT) and not page.free:
         return int(k.IN_USE_COUNT)
+    if page.memory == MemoryType.PCI_P2PDMA and page._mapcount.value + holders(k, page) > 0:
+        return 0
     return int(k.idle_count(page))
+
+
+def holders(k: Any, page: Page) -> int:
+    """The pins and plain references of a page of 4K."""
+    held: int = sum(t.pins[page._index] + t.gets[page._index] for t in k.system.tasks)
+    return held
 
 
 def in_use(k: Any, page: Page) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from zonedev.kernel.device_dax import DaxDevice
+from zonedev.kernel.p2pdma import PciDev
 from zonedev.kernel.page import Page
 from zonedev.kernel.pgtable import indices
 from zonedev.kernel.test_hmm import DmirrorDevice
@@ -68,6 +69,15 @@ def device_drained(k: Any, device: DmirrorDevice) -> None:
             unmapped(mm, page)
 
 
+def peer_drained(k: Any, pdev: PciDev) -> None:
+    """The same of a device with peer-to-peer memory."""
+    for page in pdev.pages:
+        for task in k.system.tasks:
+            held(task, page)
+        for mm in k.system.instances("Mm"):
+            unmapped(mm, page)
+
+
 UNBIND_DRAINED = Rule(
     "unbind-drained",
     "safety",
@@ -75,5 +85,6 @@ UNBIND_DRAINED = Rule(
     (
         Monitor("unbind-drained", drained, after="unbind"),
         Monitor("unbind-drained", device_drained, after="remove_device_pagemap"),
+        Monitor("unbind-drained", peer_drained, after="unbind_p2pdma"),
     ),
 )

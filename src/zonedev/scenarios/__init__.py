@@ -3,6 +3,20 @@
 from __future__ import annotations
 
 from zonedev.scenarios.base import Scenario
+from zonedev.scenarios.coherent import (
+    CoherentLongtermPin,
+    CoherentLongtermPinLocked,
+    CoherentLongtermPinVsEvict,
+    CoherentLongtermPinVsMigration,
+    CoherentLongtermPinVsMunmap,
+    CoherentLongtermPinVsReference,
+    CoherentLongtermPinVsTouch,
+    CoherentRefcounts,
+    CoherentRoundtrip,
+    CoherentUnbindKept,
+    CoherentUnbindVsLongtermPin,
+    CoherentUnbindVsPin,
+)
 from zonedev.scenarios.devdax_fault_vs_unbind import (
     DevdaxFaultVsUnbind,
     DevdaxFaultVsUnbindPmd,
@@ -45,13 +59,26 @@ from zonedev.scenarios.fsdax_unbind import (
 from zonedev.scenarios.gup_fast_underflow import GupFastUnderflow
 from zonedev.scenarios.huge_pages import (
     EvictMixedOrders,
+    ThpFaultRange,
     ThpNouveauUnbind,
     ThpPrivateFault,
+    ThpPrivateFork,
     ThpPrivateMigrate,
     ThpPrivateSplit,
     ThpPrivateUnbind,
 )
 from zonedev.scenarios.memory_failure_vs_truncate import MemoryFailureVsTruncate
+from zonedev.scenarios.p2pdma import (
+    P2pdmaFreeVsMmap,
+    P2pdmaFreeWritesLate,
+    P2pdmaMmapWarns,
+    P2pdmaRefcounts,
+    P2pdmaUnbindVsAlloc,
+    P2pdmaUnbindVsExit,
+    P2pdmaUnbindVsMmap,
+    P2pdmaUnbindVsPin,
+    P2pdmaUnbindVsUser,
+)
 from zonedev.scenarios.pmem_unbind_order import PmemUnbindOrder
 from zonedev.scenarios.private_mapping import PrivateMappingRefcounts, PrivateVsTruncate
 from zonedev.scenarios.private_memory import (
@@ -67,12 +94,14 @@ from zonedev.scenarios.private_memory import (
 )
 from zonedev.scenarios.private_unbind import (
     EvictVsMunmap,
+    HmmWalkVsUnbind,
     PrivateAllocAfterKill,
     PrivateUnbindExit,
     PrivateUnbindMapped,
     PrivateUnbindOnce,
     PrivateUnbindUnevicted,
     PrivateUnbindVsFault,
+    PrivateUnbindVsMigrate,
 )
 from zonedev.scenarios.punch_vs_pin import (
     GupPmdRecheck,
@@ -171,11 +200,13 @@ SCENARIOS: dict[str, type[Scenario]] = {
         MigrateVsDeviceWrite,
         PrivateUnbindMapped,
         PrivateUnbindOnce,
+        PrivateUnbindVsMigrate,
         PrivateUnbindVsFault,
         PrivateUnbindUnevicted,
         PrivateUnbindExit,
         PrivateAllocAfterKill,
         EvictVsMunmap,
+        HmmWalkVsUnbind,
         NotifierRetry,
         NotifierRetryUnchecked,
         ExclusiveVsSecondDevice,
@@ -191,8 +222,31 @@ SCENARIOS: dict[str, type[Scenario]] = {
         ThpPrivateMigrate,
         ThpPrivateFault,
         ThpPrivateSplit,
+        ThpPrivateFork,
+        ThpFaultRange,
         ThpPrivateUnbind,
         ThpNouveauUnbind,
         EvictMixedOrders,
+        P2pdmaRefcounts,
+        P2pdmaUnbindVsPin,
+        P2pdmaFreeWritesLate,
+        P2pdmaFreeVsMmap,
+        P2pdmaMmapWarns,
+        P2pdmaUnbindVsMmap,
+        P2pdmaUnbindVsExit,
+        P2pdmaUnbindVsAlloc,
+        P2pdmaUnbindVsUser,
+        CoherentRefcounts,
+        CoherentRoundtrip,
+        CoherentLongtermPin,
+        CoherentLongtermPinVsReference,
+        CoherentLongtermPinVsTouch,
+        CoherentLongtermPinVsMigration,
+        CoherentLongtermPinVsEvict,
+        CoherentLongtermPinVsMunmap,
+        CoherentLongtermPinLocked,
+        CoherentUnbindVsPin,
+        CoherentUnbindVsLongtermPin,
+        CoherentUnbindKept,
     )
 }

@@ -16,7 +16,10 @@ class ThpPrivateMigrate(Scenario):
     source = SINGH
     rules = PRIVATE_RULES
     progress = "fault-terminates"
-    expected = {"linux-7.2": holds("one entry of a migration keeps the CPU off both halves")}
+    expected = {
+        "thp-private-2020": holds("one entry of a migration keeps the CPU off both halves"),
+        "linux-7.2": holds("as thp-private-2020"),
+    }
 
     def setup(m: Any) -> None:
         huge_page(m)
@@ -37,7 +40,10 @@ class ThpPrivateFault(Scenario):
     source = "mm/huge_memory.c: do_huge_pmd_device_private()"
     rules = PRIVATE_RULES
     progress = "fault-terminates"
-    expected = {"linux-7.2": holds("who spins can spin only as long as the other one runs")}
+    expected = {
+        "thp-private-2020": violated("page-lifetime", "migrate_to_ram() is called without a reference"),
+        "linux-7.2": holds("who spins can spin only as long as the other one runs"),
+    }
 
     def setup(m: Any) -> None:
         huge_page(m, migrated=True)
@@ -70,6 +76,53 @@ class ThpPrivateSplit(Scenario):
 
     def task_B(t: Any, m: Any) -> None:
         t.touch(m.va + 1, False)
+
+
+class ThpFaultRange(Scenario):
+    """A fault on the second half of a huge page whose entry was split; the driver brings back both.
+
+    As drm_pagemap does.  migrate_vma_collect_pmd() remembers the folio that was faulted on from before
+    it split it.
+    """
+
+    source = "mm/migrate_device.c: fault_folio in migrate_vma_collect_pmd(); drivers/gpu/drm/drm_pagemap.c"
+    rules = PRIVATE_RULES
+    progress = "fault-terminates"
+    expected = {
+        "linux-7.2": violated("kernel-asserts", "the first half is unlocked, which nobody had locked")
+    }
+
+    def setup(m: Any) -> None:
+        huge_page(m, pages=6, migrated=True)
+        a = m.task("A")
+        a.split_huge_pmd(a.task.mm.vma_at[m.va])
+
+    def task_A(t: Any, m: Any) -> None:
+        t.fault_whole_range(m.mirror, m.va + 1)
+
+
+class ThpPrivateFork(Scenario):
+    """A process forks while it has a huge page in the memory of a device; the child reads half of it."""
+
+    source = SINGH
+    rules = PRIVATE_RULES
+    progress = "fault-terminates"
+    expected = {
+        "thp-private-2020": violated("kernel-asserts", "copy_huge_pmd() does not know such entries"),
+        "linux-7.2": holds("shared, read-only, until one of them touches it"),
+    }
+
+    def setup(m: Any) -> None:
+        huge_page(m, migrated=True)
+        m.task("A").may_fork("B")
+        m.child = m.task("B").task
+
+    def task_A(t: Any, m: Any) -> None:
+        t.fork(m.child)
+
+    def task_B(t: Any, m: Any) -> None:
+        t.ret_from_fork()
+        t.touch(m.va, False)
 
 
 class ThpPrivateUnbind(Scenario):

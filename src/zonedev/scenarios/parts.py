@@ -110,11 +110,11 @@ def choose_tlb(m: Any) -> None:
         m.k.TLB_FLUSH_BY_IPI = m.scope["tlb"] == "ipi"
 
 
-def private_page(m: Any, pages: int = 2) -> None:
-    """A page of anonymous memory, in use by A, and a device with one page of memory that mirrors A;
-    the page allocator has `pages` of them."""
+def private_page(m: Any, pages: int = 2, coherent: bool = False) -> None:
+    """A page of anonymous memory, in use by A, and a device with one page of memory, private or
+    `coherent`, that mirrors A; the page allocator has `pages` of them."""
     m.k.anonymous_memory(pages)
-    m.gpu = m.k.dmirror_device(1)
+    m.gpu = m.k.dmirror_device(1, coherent)
     a = m.task("A")
     m.va = a.mmap_anonymous(1)
     m.mirror = a.dmirror_open(m.gpu)

@@ -50,6 +50,26 @@ class PrivateUnbindOnce(PrivateUnbindMapped):
         t.dmirror_device_remove_chunks(m.gpu)
 
 
+class PrivateUnbindVsMigrate(PrivateUnbindMapped):
+    """As private-unbind-once, while a page is migrated to the device.
+
+    It was taken off the free list before the driver stopped that, and holds the pagemap only when
+    zone_device_page_init() has come to it.
+    """
+
+    source = "lib/test_hmm.c: dmirror_device_remove_chunks(), dmirror_devmem_alloc_page()"
+    expected = dict.fromkeys(EVICTING, violated("page-lifetime", "its struct page has gone by then"))
+
+    def setup(m: Any) -> None:
+        private_page(m, pages=3)
+
+    def task_A(t: Any, m: Any) -> None:
+        t.dmirror_migrate_to_device(m.mirror, m.va)
+
+    def task_driver(t: Any, m: Any) -> None:
+        t.dmirror_device_remove_chunks(m.gpu)
+
+
 class PrivateUnbindVsFault(PrivateUnbindMapped):
     """As private-unbind-mapped, and what brings the page back is a CPU fault, which never gives up."""
 
@@ -145,3 +165,26 @@ class EvictVsMunmap(Scenario):
 
     def task_driver(t: Any, m: Any) -> None:
         t.dmirror_device_evict_chunk(m.gpu)
+
+
+class HmmWalkVsUnbind(Scenario):
+    """A second device looks up a page that is in the memory of the first, whose driver goes.
+
+    hmm_range_fault() reads the entry without a lock, and then the pagemap of its page.
+    """
+
+    source = "mm/hmm.c: hmm_vma_handle_pte(); mm/memremap.c: synchronize_rcu() after __remove_pages()"
+    rules = UNBIND_PRIVATE_RULES
+    progress = alone = "removal-terminates"
+    expected = dict.fromkeys(EVICTING, violated("page-lifetime", "the struct page has gone"))
+
+    def setup(m: Any) -> None:
+        private_page(m)
+        m.task("A").dmirror_migrate_to_device(m.mirror, m.va)
+        m.other = m.task("A").dmirror_open(m.k.dmirror_device(0))
+
+    def task_gpu1(t: Any, m: Any) -> None:
+        t.dmirror_range_fault(m.other, m.va, 1, False)
+
+    def task_driver(t: Any, m: Any) -> None:
+        t.dmirror_device_remove_chunks(m.gpu)
