@@ -5,6 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from device_seeds import (
+    ExclusiveTellsNobody,
+    FaultKeepsMirror,
+    FaultLooksNotAgain,
+    FinalizeForgetsPut,
+    ForgetsSequence,
+    ForkLeavesWritable,
+    MigratesWithoutFlush,
+    PutForgetsPagemap,
+)
 from file_seeds import (
     CopyForgetsToShare,
     DeleteIgnoresLock,
@@ -162,6 +172,9 @@ SEEDS: dict[str, Seed] = {
     "mapping-exact": Seed(NeverNamed, "three-states"),
     "block-reuse": Seed(FreesFirst, "reflink-share-locked"),
     "data-integrity": Seed(NoRecheck, "devdax-gup-fast-vs-munmap"),
+    "mirror-coherent": Seed(ForgetsSequence, "notifier-retry", alone=False),
+    "exclusive-access": Seed(ExclusiveTellsNobody, "exclusive-vs-second-device"),
+    "one-live-copy": Seed(FaultKeepsMirror, "migrate-vs-cpu-fault"),
     "unbind-drained": Seed(NoFlush, "devdax-gup-walk-vs-unbind"),
     "no-deadlock": Seed(Linux412WaitFirst, "devdax-unbind-vs-mapping", alone=False),
     "no-lost-wakeup": Seed(NoWake, "free-reads-pagemap", alone=False, base="page-lifetime"),
@@ -195,4 +208,9 @@ MORE: list[tuple[str, Seed]] = [
     ("no-lost-wakeup", Seed(DeleteWakesOne, "entry-lock-waiters")),
     ("no-lost-wakeup", Seed(PutForgetsWake, "entry-lock-waiters")),
     ("no-deadlock", Seed(TruncatesFromWithin, "truncate-vs-pin")),
+    ("data-integrity", Seed(MigratesWithoutFlush, "migrate-vs-touch")),
+    ("kernel-asserts", Seed(FaultLooksNotAgain, "migrate-vs-cpu-fault")),
+    ("refcount-exact", Seed(FinalizeForgetsPut, "migrate-vs-touch")),
+    ("data-integrity", Seed(ForkLeavesWritable, "fork-of-private")),
+    ("removal-terminates", Seed(PutForgetsPagemap, "private-unbind-exit")),
 ]

@@ -82,6 +82,7 @@ from zonedev.scenarios.p2pdma import (
 from zonedev.scenarios.pmem_unbind_order import PmemUnbindOrder
 from zonedev.scenarios.private_mapping import PrivateMappingRefcounts, PrivateVsTruncate
 from zonedev.scenarios.private_memory import (
+    ForkOfPrivate,
     MigrateRoundtrip,
     MigrateVsCpuFault,
     MigrateVsDeviceWrite,
@@ -194,6 +195,7 @@ SCENARIOS: dict[str, type[Scenario]] = {
         MigrateVsCpuFault,
         MigrateVsTouch,
         MigrateVsFork,
+        ForkOfPrivate,
         MigrateVsMunmap,
         MigrateVsZap,
         MigrateVsGup,

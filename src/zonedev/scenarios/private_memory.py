@@ -72,6 +72,17 @@ class MigrateRoundtrip(Scenario):
         t.touch(m.va, False)
 
 
+#: Two faults on one page of a device: three eras.
+ERAS = {
+    "linux-5.10": violated("page-lifetime", "migrate_to_ram() is called without a reference"),
+    "linux-5.19": violated("page-lifetime", "as linux-5.10"),
+    "linux-6.1": violated("fault-terminates", "each holds a reference, so that no migration succeeds"),
+    "linux-6.12": violated("fault-terminates", "as linux-6.1"),
+    "linux-6.15": holds("the page is locked by who migrates it, and the other faults again"),
+    "linux-7.2": holds("the other waits"),
+}
+
+
 class MigrateVsCpuFault(Scenario):
     """Two threads touch a page that is in the memory of a device.
 
@@ -82,14 +93,7 @@ class MigrateVsCpuFault(Scenario):
     source = "CVE-2022-3523; Matthew Brost, mm/migrate: Trylock device page in do_swap_page, 2025-03"
     rules = PRIVATE_RULES
     progress = "fault-terminates"
-    expected = {
-        "linux-5.10": violated("page-lifetime", "migrate_to_ram() is called without a reference"),
-        "linux-5.19": violated("page-lifetime", "as linux-5.10"),
-        "linux-6.1": violated("fault-terminates", "each holds a reference, so that no migration succeeds"),
-        "linux-6.12": violated("fault-terminates", "as linux-6.1"),
-        "linux-6.15": holds("the page is locked by who migrates it, and the other faults again"),
-        "linux-7.2": holds("the other waits"),
-    }
+    expected = ERAS
 
     def setup(m: Any) -> None:
         private_page(m, pages=3)
@@ -143,6 +147,29 @@ class MigrateVsFork(Scenario):
 
     def task_driver(t: Any, m: Any) -> None:
         t.dmirror_migrate_to_device(m.mirror, m.va)
+
+
+class ForkOfPrivate(Scenario):
+    """A process forks while it has a page in the memory of a device; both write to theirs."""
+
+    source = "tools/testing/selftests/mm/hmm-tests.c: anon_write_child, hmm_cow_in_device"
+    rules = PRIVATE_RULES
+    progress = "fault-terminates"
+    expected = ERAS
+
+    def setup(m: Any) -> None:
+        private_page(m, pages=3)
+        m.task("A").dmirror_migrate_to_device(m.mirror, m.va)
+        m.task("A").may_fork("B")
+        m.child = m.task("B").task
+
+    def task_A(t: Any, m: Any) -> None:
+        t.fork(m.child)
+        t.touch(m.va, True, 3)
+
+    def task_B(t: Any, m: Any) -> None:
+        t.ret_from_fork()
+        t.touch(m.va, True, 2)
 
 
 class MigrateVsMunmap(Scenario):
