@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from zonedev.lang.expr import Effect, Expr
@@ -19,37 +20,54 @@ Outcome = State | int | None
 StepFunction = Callable[..., Outcome]
 
 
+class Steps(dict[int, tuple[StepFunction, int]]):
+    """A task's steps by pc, each with its fanout.
+
+    Each is compiled when it is first asked for: a search takes half of them, or fewer.
+    """
+
+    def __init__(self, ts: TransitionSystem, task: TaskCode) -> None:
+        super().__init__({0: (finished, 1)})
+        self.ts, self.task = ts, task
+
+    def __missing__(self, pc: int) -> tuple[StepFunction, int]:
+        step = self.task.steps[pc - 1]
+        self[pc] = compiled(self.ts, lambda writer: writer.step(self.task, step)), step.fanout
+        return self[pc]
+
+
+def finished(*_: int) -> None:
+    """The step of a task at its end: there is none."""
+
+
 @dataclass(frozen=True)
 class PythonSteps:
-    """The compiled steps: by task and pc, each with its fanout; and the check at rest."""
+    """The compiled steps of every task, and the check at rest."""
 
-    steps: list[list[tuple[StepFunction, int]]]
+    steps: list[Steps]
     rest: Callable[..., int]
     lost: Callable[..., bool]
     pcs: list[tuple[int, int, int]]  # word, shift and mask of each task's pc
 
 
 def generate(ts: TransitionSystem) -> PythonSteps:
-    """Compile all steps of `ts`."""
-    writer = Writer(ts)
-    names: list[list[tuple[str, int]]] = []
-    for number, task in enumerate(ts.tasks):
-        row = [("finished", 1)]
-        for step in task.steps:
-            name = f"s{number}_{step.pc}"
-            writer.step(name, task, step)
-            row.append((name, step.fanout))
-        names.append(row)
-    writer.rest()
-    writer.lost()
-    scope: dict[str, Any] = {"finished": lambda *_: None}
-    exec(compile("\n".join(writer.lines), "<zonedev steps>", "exec"), scope)
+    """The steps of `ts` as Python functions."""
+    lost = cache(lambda: compiled(ts, Writer.lost))
     return PythonSteps(
-        [[(scope[n], f) for n, f in row] for row in names],
-        scope["rest"],
-        scope["lost"],
+        [Steps(ts, task) for task in ts.tasks],
+        compiled(ts, Writer.rest),
+        lambda *state: lost()(*state),
         [(t.pc.word, t.pc.shift, t.pc.mask) for t in ts.tasks],
     )
+
+
+def compiled(ts: TransitionSystem, write: Callable[[Writer], None]) -> Callable[..., Any]:
+    """The one function that `write` writes."""
+    writer = Writer(ts)
+    write(writer)
+    scope: dict[str, Any] = {}
+    exec(compile("\n".join(writer.lines), "<zonedev steps>", "exec"), {}, scope)
+    return next(iter(scope.values()))  # type: ignore[no-any-return]
 
 
 class Writer:
@@ -61,9 +79,10 @@ class Writer:
         self.words = ", ".join(f"w{i}" for i in range(ts.words))
         self.tuple = f"({self.words},)"
 
-    def step(self, name: str, task: TaskCode, step: Step) -> None:
+    def step(self, task: TaskCode, step: Step) -> None:
+        """step(words, choice): the new words, None where it is not enabled, or what it breaks."""
         choice = ", choice" if step.fanout > 1 else ""
-        self.lines.append(f"def {name}({self.words}{choice}):")
+        self.lines.append(f"def step({self.words}{choice}):")
         for local in step.live:
             self.lines.append(f"    {local} = {self.read(task.locals[local])}")
         self.body(step.body, task, "    ")

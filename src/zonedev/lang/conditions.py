@@ -112,11 +112,12 @@ class Conditions(Access):
         if left[0] == "c":
             return right() if bool(left[1]) == is_and else left
         before, start, short, join = self.current, Node(assigned=self.assigned), Node(), Node()
+        calls = len(self.functions)
         self.start(start)
         result = ""
         with self.reachable():
             truth = right()
-            if self.current is start and not start.effects:
+            if self.current is start and not start.effects and len(self.functions) == calls:
                 self.current = before
                 return ir.binary("and" if is_and else "or", left, truth)
             result = self.fresh(BIT)

@@ -76,12 +76,13 @@ class Expressions(Conditions):
 
     def ev_attribute(self, node: ast.Attribute, frame: Frame) -> Value:
         value = self.value(node.value, frame)
-        if value == Static(None):
-            text = f"NULL pointer dereference in {frame.name}"
-            self.fail(ir.const(1), "kernel-asserts", text, always=True)
-        own = node.attr in ("_index", "_name")
-        if isinstance(value, Static) and (own or not isinstance(value.value, Record)):
-            return self.static(lambda: getattr(value.value, node.attr), frame, node)
+        if isinstance(value, Static):
+            if value.value is None:
+                text = f"NULL pointer dereference in {frame.name}"
+                self.fail(ir.const(1), "kernel-asserts", text, always=True)
+            if node.attr in ("_index", "_name") or not isinstance(value.value, Record):
+                fixed = value.value
+                return self.static(lambda: getattr(fixed, node.attr), frame, node)
         if isinstance(value, Dyn) and value.kind.what == "packed":
             return self.member(value, node, frame)
         if isinstance(value, Dyn) and node.attr == "_index":

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Collection
 from dataclasses import dataclass, field
-from functools import cache, cached_property
+from functools import cache
 from pathlib import Path
-from types import CodeType, FunctionType
+from types import CellType, CodeType, FunctionType
 from typing import Any
 
 from zonedev.lang.errors import LoweringError
@@ -21,25 +22,30 @@ def local_names(code: CodeType) -> frozenset[str]:
     return frozenset(code.co_varnames + code.co_cellvars)
 
 
-@dataclass(eq=False)
+@cache
+def cells(function: FunctionType) -> dict[str, CellType]:
+    """What a function closes over."""
+    return dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True))
+
+
+@dataclass(eq=False, slots=True)
 class Scope:
     """The names of one inlined call, which its lambdas share."""
 
-    key: Key
+    key: int
     function: FunctionType
     bound: dict[str, Any] = field(default_factory=dict)  # arguments never assigned to, variables of for loops
+    locals: frozenset[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.locals = local_names(self.function.__code__)
 
     @property
-    def locals(self) -> frozenset[str]:
-        return local_names(self.function.__code__)
-
-    @cached_property
-    def closure(self) -> dict[str, Any]:
-        code = self.function.__code__
-        return dict(zip(code.co_freevars, self.function.__closure__ or (), strict=True))
+    def closure(self) -> dict[str, CellType]:
+        return cells(self.function)
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Frame:
     """One inlined call, or one evaluation of a lambda."""
 
@@ -69,6 +75,15 @@ class Frame:
         while (at.primitive or at.is_lambda) and at.outer is not None:
             at = at.outer
         return at
+
+    def within(self, functions: Collection[FunctionType]) -> bool:
+        """Whether this is in a call of one of them."""
+        at: Frame | None = self
+        while at is not None:
+            if at.scope.function in functions and not at.is_lambda:
+                return True
+            at = at.outer
+        return False
 
     def place(self, node: ast.AST) -> str:
         """file:line of `node`, or for the language's own primitives that of their call."""

@@ -21,8 +21,12 @@ class Place:
     function: str
     calls: tuple[str, ...]  # outermost first, the last is `function`
 
+    def called_by(self, calls: tuple[str, ...], instead: int) -> Place:
+        """The same place, with other calls instead of the first ones."""
+        return Place(self.file, self.line, self.end, self.function, calls + self.calls[instead:])
 
-@dataclass(eq=False)
+
+@dataclass(eq=False, slots=True)
 class Node:
     """A piece of the control-flow graph.  One that begins a step is a scheduling point; all
     others belong to the step before them."""
@@ -34,6 +38,7 @@ class Node:
     lost: Expr | None = None  # a sleeper here has lost its wake-up when this holds
     loop: str = ""  # file:line of the loop that begins here
     assigned: frozenset[Any] | None = None  # locals with a value on every way here; None: no way leads here
+    before: Node | None = None  # where the only one comes from, if it is a goto
 
 
 def successors(node: Node) -> tuple[Node, ...]:
@@ -42,9 +47,9 @@ def successors(node: Node) -> tuple[Node, ...]:
     return (node.term[1],) if node.term[0] == "goto" else (node.term[2], node.term[3])
 
 
-def nodes_from(entry: Node) -> list[Node]:
-    """All nodes that can be reached, in reverse post-order."""
-    seen: set[int] = {id(entry)}
+def nodes_from(entry: Node, end: Node | None = None) -> list[Node]:
+    """All nodes that can be reached, without `end` and what is behind it, in reverse post-order."""
+    seen: set[int] = {id(entry), id(end)}
     order: list[Node] = []
     stack: list[tuple[Node, Iterator[Node]]] = [(entry, iter(successors(entry)[::-1]))]
     while stack:
@@ -75,6 +80,9 @@ class Graph:
         """Go on at `node`, if any way leads there."""
         self.current = None if node.assigned is None else node
         self.assigned = node.assigned or frozenset()
+        if node.before is not None:
+            self.current, node.before = node.before, None
+            self.current.term = ()
 
     def finish(self, term: tuple[Any, ...]) -> None:
         """End the open node."""
@@ -83,6 +91,8 @@ class Graph:
             for target in successors(self.current):
                 known = target.assigned
                 target.assigned = self.assigned if known is None else known & self.assigned
+                single = known is None and term[0] == "goto" and target.step is None and not target.loop
+                target.before = self.current if single else None
             self.current = None
 
     def goto(self, node: Node) -> None:

@@ -3,11 +3,12 @@
 An abstract interpreter walks each task's program.  What set-up has fixed (objects,
 constants, the design) is evaluated; what depends on the state becomes expressions
 over shared locations and locals.  Calls are inlined, methods resolved through the
-design's class.  It walks again until it has learned nothing new of the locals.
+design's class.  Each call is walked again until that teaches nothing new of its locals,
+and copied where another is like it.
 
 The interpreter is one class in layers, a module each: `graph` (nodes and control
 flow), `variables` (locals), `access` (shared locations), `conditions`, `expressions`,
-`builtin`, `calls`, `words` (when, choose, ensure) and `statements`.
+`builtin`, `inline`, `calls`, `words` (when, choose, ensure) and `statements`.
 """
 
 from __future__ import annotations
@@ -15,20 +16,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from types import FunctionType, MethodType
 
-from zonedev.lang.errors import LoweringError, SpecError
 from zonedev.lang.graph import Node
-from zonedev.lang.records import Kind, Record
+from zonedev.lang.records import Kind
 from zonedev.lang.source import function_ast
 from zonedev.lang.statements import Statements
 from zonedev.lang.system import Program, System
 from zonedev.lang.values import Static, Value
-from zonedev.lang.variables import Fails, Known
-
-MAX_PASSES = 12
+from zonedev.lang.variables import Fails
 
 
 class Lowering(Statements):
-    """One pass over one program."""
+    """The walk of one program."""
 
     def program(self, program: Program) -> None:
         function = program.function
@@ -47,7 +45,7 @@ class Lowering(Statements):
 
 def lower_program(system: System, program: Program, fails: Fails) -> tuple[Node, dict[str, Kind]]:
     """The graph of a task's program, and the kinds of its locals."""
-    return passes(system, program.task, fails, lambda lowering: lowering.program(program))
+    return graph(Lowering(system, program.task, fails), lambda lowering: lowering.program(program))
 
 
 def lower_checks(system: System, fails: Fails) -> tuple[Node, dict[str, Kind]]:
@@ -59,30 +57,17 @@ def lower_checks(system: System, fails: Fails) -> tuple[Node, dict[str, Kind]]:
                 if monitor.after is None:
                     lowering.monitor(monitor, {}, None, function_ast(monitor.check))
 
-    return passes(system, system.tasks[0] if system.tasks else None, fails, checks)
+    return graph(Lowering(system, system.tasks[0] if system.tasks else None, fails), checks)
 
 
-def passes(
-    system: System, task: Record | None, fails: Fails, walk: Callable[[Lowering], None]
-) -> tuple[Node, dict[str, Kind]]:
-    """Walk until no local holds more than was thought.  The errors of the last pass count."""
-    variables: Known = {}
-    for _ in range(MAX_PASSES):
-        lowering = Lowering(system, task, fails, variables)
-        entry = lowering.current
-        assert entry is not None
-        try:
-            with lowering.reachable():
-                walk(lowering)
-        except LoweringError:
-            if not lowering.changed:
-                raise
-        else:
-            if not lowering.changed:
-                lowering.finish(("end",))
-                return entry, lowering.kinds()
-    name, place = lowering.changed[-1]
-    raise SpecError(f"{place}: {name} grows without bound: use min() or %, or loop over range()")
+def graph(lowering: Lowering, walk: Callable[[Lowering], None]) -> tuple[Node, dict[str, Kind]]:
+    """What a walk makes: its first node, and the kinds of its locals."""
+    entry = lowering.current
+    assert entry is not None
+    with lowering.reachable():
+        walk(lowering)
+    lowering.finish(("end",))
+    return entry, lowering.kinds()
 
 
 __all__ = ["Fails", "Lowering", "lower_checks", "lower_program"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from zonedev.lang import expr as ir
 from zonedev.lang.errors import LoweringError
@@ -25,84 +25,131 @@ def cut(entry: Node) -> tuple[list[Effect], list[Cut]]:
     """What comes before the first step, and the steps; ("goto", n) leads to the n-th, 0 ends."""
     order = nodes_from(entry)
     heads = [n for n in order if n.step is not None]
-    pcs = {id(n): i + 1 for i, n in enumerate(heads)}
-    live = liveness(order)
-    region = Region(pcs)
+    live = liveness(order, heads)
+    region = Region(entry, heads)
     cuts = []
-    for node in heads:
+    for node, needed in zip(heads, live, strict=True):
         assert node.step is not None
-        body = region.body(node, None, start=True)
-        cuts.append(Cut(node.step, body, node.fanout, tuple(sorted(live[id(node)])), node.lost))
+        cuts.append(Cut(node.step, region.body(node, None, start=True), node.fanout, needed, node.lost))
     return region.body(entry, None), cuts
 
 
-def liveness(order: list[Node]) -> dict[int, set[str]]:
-    """The locals that are needed from the beginning of each node on."""
-    own = [(id(n), [id(s) for s in successors(n)], *uses(n)) for n in reversed(order)]
-    live: dict[int, set[str]] = {number: set() for number, *_ in own}
+# --- which locals are needed -------------------------------------------------------------------
+
+
+def liveness(order: list[Node], heads: list[Node]) -> list[tuple[str, ...]]:
+    """The locals that are needed from the beginning of each of the `heads` on."""
+    bits = Bits()
+    own = [(id(n), [id(s) for s in successors(n)], *uses(n, bits)) for n in reversed(order)]
+    live = dict.fromkeys([number for number, *_ in own], 0)
     changed = True
     while changed:
         changed = False
-        for number, following, needed, made in own:
-            now = needed.union(*(live[nxt] - made for nxt in following))
-            if len(now) != len(live[number]):  # it only ever grows
-                live[number] = now
+        for number, following, needed, kept in own:
+            for nxt in following:
+                needed |= live[nxt] & kept
+            if needed != live[number]:
+                live[number] = needed
                 changed = True
-    return live
+    return [bits.names(live[id(n)]) for n in heads]
 
 
-def uses(node: Node) -> tuple[set[str], set[str]]:
-    """The locals that a node needs, and those that it gives a value to."""
-    needed: set[str] = set()
-    made: set[str] = set()
+class Bits(dict[str, int]):
+    """Locals by their bit in a number that stands for a set of them."""
+
+    def __missing__(self, name: str) -> int:
+        self[name] = bit = 1 << len(self)
+        return bit
+
+    def names(self, those: int) -> tuple[str, ...]:
+        """The locals of a set, in order."""
+        every, found = list(self), []
+        while those:
+            lowest = those & -those
+            found.append(every[lowest.bit_length() - 1])
+            those ^= lowest
+        return tuple(sorted(found))
+
+    def of(self, e: Expr) -> int:
+        """The locals in an expression."""
+        tag = e[0]
+        if tag == "c":
+            return 0
+        if tag == "v":
+            return self[e[1]]
+        if tag == "ld":
+            return self.of(e[2])
+        found = 0
+        for part in e[1:]:
+            found |= self.of(part)
+        return found
+
+
+def uses(node: Node, bits: Bits) -> tuple[int, int]:
+    """The locals that a node needs, and all but those that it gives a value to."""
+    needed, kept = 0, -1
     if node.term and node.term[0] == "if":
-        needed.update(ir.locals_of(node.term[1]))
+        needed = bits.of(node.term[1])
     for effect in reversed(node.effects):
         if effect[0] in ("let", "choice"):
-            needed.discard(effect[1])
-            made.add(effect[1])
+            others = ~bits[effect[1]]
+            needed &= others
+            kept &= others
         for e in ir.effect_exprs(effect):
-            needed.update(ir.locals_of(e))
+            needed |= bits.of(e)
     if node.lost is not None:
-        needed.update(ir.locals_of(node.lost))
-    return needed, made
+        needed |= bits.of(node.lost)
+    return needed, kept
 
 
-@dataclass
+# --- bodies ------------------------------------------------------------------------------------
+
+
 class Region:
-    """Walks the nodes between steps, whose numbers are `pcs`."""
+    """Walks the nodes between steps."""
 
-    pcs: dict[int, int]
-    _reached: dict[int, list[Node]] = field(default_factory=dict)
+    def __init__(self, entry: Node, heads: list[Node]) -> None:
+        self.pcs = {id(n): pc for pc, n in enumerate(heads, 1)}
+        self.order: list[Node] = []  # within a step, from its last nodes to its first
+        self.number: dict[int, int] = {}  # of each node in that order
+        #: What a step reaches from each node on: bit 0 is the node itself, bit i the i-th before it.
+        self.reached: list[int] = []
+        for node in (entry, *heads):
+            if id(node) not in self.number:
+                self.visit(node)
 
     def inner(self, node: Node) -> list[Node]:
         """The successors that belong to the same step."""
         return [n for n in successors(node) if id(n) not in self.pcs]
 
-    def reach(self, node: Node) -> list[Node]:
-        """The nodes of the step from `node` on, in topological order."""
-        if id(node) in self.pcs:
-            return []
-        if id(node) not in self._reached:
-            order: list[Node] = []
-            self.visit(node, {}, set(), order)
-            self._reached[id(node)] = order[::-1]
-        return self._reached[id(node)]
+    def visit(self, first: Node) -> None:
+        """Number the nodes from one on, depth first."""
+        path = {id(first): first}
+        rest = [iter(self.inner(first))]
+        while rest:
+            node = next(rest[-1], None)
+            if node is None:
+                rest.pop()
+                self.close(path.popitem()[1])
+            elif id(node) in path:
+                loop = [*path.values()][[*path].index(id(node)) :]
+                place = next(n.loop for n in loop if n.loop)
+                raise LoweringError(
+                    place, "a loop without a step: every way round it has to touch shared state"
+                )
+            elif id(node) not in self.number:
+                path[id(node)] = node
+                rest.append(iter(self.inner(node)))
 
-    def visit(self, node: Node, path: dict[int, str], done: set[int], order: list[Node]) -> None:
-        """Depth first; `path` has the nodes that led here and the places of their loops."""
-        if id(node) in path:
-            loops = list(path.values())[list(path).index(id(node)) :]
-            loop = next(place for place in loops if place)
-            raise LoweringError(loop, "a loop without a step: every way round it has to touch shared state")
-        if id(node) in done:
-            return
-        path[id(node)] = node.loop
-        for nxt in self.inner(node):
-            self.visit(nxt, path, done, order)
-        del path[id(node)]
-        done.add(id(node))
-        order.append(node)
+    def close(self, node: Node) -> None:
+        """Number a node; those behind it have theirs."""
+        at = self.number[id(node)] = len(self.order)
+        self.order.append(node)
+        behind = [self.number[id(n)] for n in self.inner(node)]
+        reached = 1
+        for number in behind:
+            reached |= self.reached[number] << at - number
+        self.reached.append(reached)
 
     def body(self, node: Node, stop: Node | None, *, start: bool = False) -> list[Effect]:
         """The effects from `node` up to `stop` or to the next steps."""
@@ -128,5 +175,29 @@ class Region:
 
     def join(self, a: Node, b: Node) -> Node | None:
         """Where two ways of one step first meet again."""
-        theirs = {id(n) for n in self.reach(b)}
-        return next((n for n in self.reach(a) if id(n) in theirs), None)
+        if id(a) in self.pcs or id(b) in self.pcs:
+            return None
+        one, other = self.number[id(a)], self.number[id(b)]
+        top = max(one, other)
+        both = self.reached[one] << top - one & self.reached[other] << top - other
+        if not both:
+            return None
+        first = (both & -both).bit_length() - 1
+        if both & ~(self.reached[top - first] << first) == 0:
+            return self.order[top - first]
+        # They meet at several nodes, none before all others: the first on the way of `a`.
+        return next(n for n in self.way(a) if both >> top - self.number[id(n)] & 1)
+
+    def way(self, first: Node) -> list[Node]:
+        """The nodes of a step from one on, in topological order."""
+        order: list[Node] = []
+        done = {id(first)}
+        path = [(first, iter(self.inner(first)))]
+        while path:
+            node = next((n for n in path[-1][1] if id(n) not in done), None)
+            if node is None:
+                order.append(path.pop()[0])
+            else:
+                done.add(id(node))
+                path.append((node, iter(self.inner(node))))
+        return order[::-1]

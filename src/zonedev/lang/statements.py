@@ -170,6 +170,8 @@ class Statements(Words):
             self.count(frame, node)
             self.step(frame, node)
         before, self.first = self.first, node.body[0] if outermost else None
-        with self.inside("atomic") if not self.ghost else nullcontext():
-            self.block(node.body, frame)
-        self.first = before
+        try:
+            with self.inside("atomic") if not self.ghost else nullcontext():
+                self.block(node.body, frame)
+        finally:
+            self.first = before

@@ -5,12 +5,13 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from types import FunctionType
+from typing import Any, NamedTuple
 
 from zonedev.lang import expr as ir
 from zonedev.lang.expr import Expr
 from zonedev.lang.frames import Frame, Key
-from zonedev.lang.graph import Graph, Unreachable
+from zonedev.lang.graph import Graph, Node, Unreachable
 from zonedev.lang.records import BIT, Kind, Record, record_class
 from zonedev.lang.system import Group, System
 from zonedev.lang.values import NUMBERS, Dyn, Part, PartKind, Static, Value, describe, same, static_kind
@@ -37,12 +38,26 @@ class Fails:
         return self._numbers[rule, text]
 
 
-class Variables(Graph):
-    """One pass over one program: its locals and temporaries."""
+class Mark(NamedTuple):
+    """Where a walk stands."""
 
-    def __init__(self, system: System, task: Record | None, fails: Fails, variables: Known) -> None:
+    node: Node | None
+    effects: int
+    assigned: frozenset[Any]
+    temps: int
+    locals: int
+    steps: int
+    functions: int
+    inside: tuple[int, int, Key]
+
+
+class Variables(Graph):
+    """The walk of one program: its locals and temporaries."""
+
+    def __init__(self, system: System, task: Record | None, fails: Fails) -> None:
         super().__init__()
-        self.system, self.task, self.fails, self.variables = system, task, fails, variables
+        self.system, self.task, self.fails = system, task, fails
+        self.variables: Known = {}
         self.groups: dict[tuple[str, str], Group] = {(g.cls, g.path): g for g in system.groups()}
         self.changed: list[tuple[str, str]] = []  # locals that may hold more than was thought, and where
         self.atomic = 0  # depth of atomic blocks
@@ -50,8 +65,11 @@ class Variables(Graph):
         self.way: Key = ()  # which iterations of unrolled loops and which lambdas this is in
         self.steps = 0  # begun so far
         self.lines: dict[tuple[str, int], ast.AST] = {}  # the statement with a step of each line
-        self._temps: dict[str, Kind] = {}
+        self.functions: list[FunctionType] = []  # that were inlined
+        self.temps: list[Kind] = []
+        self.locals: list[Key | Kind | None] = []  # in the order of their names; of copies only the kind
         self._names: dict[Key, str] = {}
+        self._scopes: dict[Key, int] = {}
 
     @contextmanager
     def inside(self, what: str) -> Iterator[None]:
@@ -84,20 +102,55 @@ class Variables(Graph):
 
     def kinds(self) -> dict[str, Kind]:
         """The kinds of all locals, by their lowered names."""
-        found = dict(self._temps)
-        for key, name in self._names.items():
-            known = self.variables.get(key)
-            if isinstance(known, Kind):
-                found[name] = known
-            elif isinstance(known, PartKind):
-                found[name] = known.parent
+        found = {f"t{n}": kind for n, kind in enumerate(self.temps, 1)}
+        found.update((f"v{n}", kind) for n, kind in enumerate(self.local_kinds(0)) if kind is not None)
         return found
+
+    def local_kinds(self, first: int) -> list[Kind | None]:
+        """The kinds of the locals from the given one on."""
+        found: list[Kind | None] = []
+        for local in self.locals[first:]:
+            known = self.variables.get(local) if isinstance(local, tuple) else local
+            known = known.parent if isinstance(known, PartKind) else known
+            found.append(known if isinstance(known, Kind) else None)
+        return found
+
+    def names_since(self, mark: Mark) -> list[str]:
+        """The temporaries and locals that were named since, in order."""
+        temps = [f"t{n + 1}" for n in range(mark.temps, len(self.temps))]
+        return temps + [f"v{n}" for n in range(mark.locals, len(self.locals))]
+
+    def mark(self) -> Mark:
+        """Where the walk stands, to come back to or to see what it did since."""
+        return Mark(
+            self.current,
+            0 if self.current is None else len(self.current.effects),
+            self.assigned,
+            len(self.temps),
+            len(self.locals),
+            self.steps,
+            len(self.functions),
+            (self.atomic, self.ghost, self.way),
+        )
+
+    def rewind(self, mark: Mark) -> None:
+        """Forget what was lowered since, but not what was learned of the locals."""
+        self.current, self.assigned, self.steps = mark.node, mark.assigned, mark.steps
+        self.atomic, self.ghost, self.way = mark.inside
+        if mark.node is not None:
+            del mark.node.effects[mark.effects :]
+            mark.node.term = ()
+        del self.temps[mark.temps :]
+        for key in self.locals[mark.locals :]:
+            if isinstance(key, tuple):
+                del self._names[key]
+        del self.locals[mark.locals :]
+        del self.functions[mark.functions :]
 
     def fresh(self, kind: Kind) -> str:
         """The name of a new temporary."""
-        name = f"t{len(self._temps) + 1}"
-        self._temps[name] = kind
-        return name
+        self.temps.append(kind)
+        return f"t{len(self.temps)}"
 
     def temp(self, value: Expr, kind: Kind) -> Dyn:
         """A new local that holds `value` from here on."""
@@ -105,8 +158,16 @@ class Variables(Graph):
         self.emit(("let", name, value))
         return Dyn(("v", name), kind)
 
+    def scope_key(self, site: Key) -> int:
+        """What stands for an inlined call, by its caller and its place: the same whenever it is walked."""
+        return self._scopes.setdefault(site, len(self._scopes))
+
     def lowered_name(self, key: Key) -> str:
-        return self._names.setdefault(key, f"v{len(self._names)}")
+        name = self._names.get(key)
+        if name is None:
+            name = self._names[key] = f"v{len(self.locals)}"
+            self.locals.append(key)
+        return name
 
     # --- assigning and reading -------------------------------------------------------------------
 

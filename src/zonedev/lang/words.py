@@ -9,9 +9,10 @@ from typing import Any
 
 from zonedev.lang import expr as ir
 from zonedev.lang import runtime
-from zonedev.lang.calls import Calls, signature
+from zonedev.lang.calls import Calls
 from zonedev.lang.frames import Frame
 from zonedev.lang.graph import Node, as_expression
+from zonedev.lang.inline import signature
 from zonedev.lang.records import Kind, Packed, replace
 from zonedev.lang.values import Dyn, Static, Thunk, Value
 
