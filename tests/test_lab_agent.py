@@ -321,3 +321,32 @@ def test_what_is_no_request(talk: Talk) -> None:
 
 def test_the_agent_does_not_power_off_a_machine_that_is_no_guest(talk: Talk) -> None:
     assert talk.ask("- poweroff") == "! EPERM"
+
+
+def test_ordinary_memory_and_what_no_device_mirrors(talk: Talk, file: Path) -> None:
+    talk.value("- spawn A")
+    va = talk.value(f"A mmap_anon {PAGE}")
+    assert talk.value(f"A read {va} 2") == "0000"
+    assert talk.value(f"A private_pfn {va}") == "0"
+    mirror = talk.value(f"A open {file}")
+    assert talk.ask(f"A mirror_read {mirror} {va} 1") == "! ENOTTY"
+    assert talk.ask(f"A mirror_write {mirror} {va} 07") == "! ENOTTY"
+    assert talk.ask(f"A mirror_migrate {mirror} {va} 1 d") == "! ENOTTY"
+    assert talk.ask(f"A mirror_migrate {mirror} {va} 1 q") == "! EPROTO"
+    assert talk.ask(f"A mirror_read 1023 {va} 1") == "! EBADF"
+
+
+def test_direct_io_with_a_disk(talk: Talk, file: Path) -> None:
+    talk.value("- spawn A")
+    va = talk.value(f"A mmap_anon {PAGE}")
+    found = talk.ask(f"A aio_submit {file} {va} {PAGE} r")
+    if found == "! EINVAL":
+        pytest.skip("no direct I/O on this file system")
+    handle = found.removeprefix("= ")
+    assert talk.ask(f"A dio_finish {handle}") == "! EBADF"
+    assert talk.value(f"A aio_finish {handle}") == str(PAGE)
+    assert talk.value(f"A read {va} 5") == b"hello".hex()
+    assert talk.ask(f"A aio_finish {handle}") == "! EBADF"
+    handle = talk.value(f"A aio_submit {file} {va} {PAGE} w")
+    assert talk.value(f"A drop {handle}") == "0"
+    assert talk.ask(f"A aio_submit {file.parent}/none {va} {PAGE} r") == "! ENOENT"

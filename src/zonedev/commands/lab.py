@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from zonedev.commands.context import OK, UNDETERMINED, Context, complain, show
-from zonedev.lab import cache, host, kernels, userland
+from zonedev.lab import cache, hmm_suite, host, kernels, userland
 from zonedev.lab.errors import LabError, NothingGoes
 from zonedev.lab.host import Tool
 from zonedev.lab.kernels import STOCK, LabKernel, Stock
@@ -46,6 +46,10 @@ def setup(context: Context) -> int:
             work = Setup(place, mirrors, reporter.stage, o.update)
             work.userland()
             missed = [stock for stock in wanted if not fetched(work, stock, o.debug_info)]
+            if o.test_hmm:
+                missed += [
+                    stock for stock in wanted if stock not in missed and not tested(work, stock, o.kernel)
+                ]
             work.done()
     except OSError as error:
         full = error.errno == errno.ENOSPC
@@ -59,6 +63,29 @@ def fetched(work: Setup, stock: Stock, debug_info: bool) -> bool:
     """Whether a kernel could be had; says why not."""
     try:
         work.kernel(stock, debug_info)
+    except NothingGoes:
+        raise
+    except LabError as error:
+        complain(str(error))
+        return False
+    return True
+
+
+def tested(work: Setup, stock: Stock, named: Sequence[str]) -> bool:
+    """Whether the kernel's hmm-tests could be had; says why not.
+
+    What a kernel cannot run is no failure, unless the kernels were named.
+    """
+    if why := hmm_suite.obstacle(stock.name):
+        if named:
+            complain(why)
+        else:
+            print(f"zonedev: {why}", file=sys.stderr)
+        return not named
+    from zonedev.lab import hmm_setup  # not for every command to load
+
+    try:
+        hmm_setup.fetch(work, stock)
     except NothingGoes:
         raise
     except LabError as error:
@@ -86,6 +113,10 @@ def report(context: Context, tools: Sequence[Tool]) -> int:
         for name, kernel in present.items():
             show(f"kernel  {name:<6} {described(kernel) if kernel else missing(name)}")
         show(f"guest   programs: {'ready' if programs else 'not set up (zonedev lab setup)'}")
+        tests = ", ".join(name for name, kernel in present.items() if kernel and hmm_suite.installed(kernel))
+        show(
+            f"guest   hmm-tests: {(tests and 'for ' + tests) or 'not set up (zonedev lab setup --test-hmm)'}"
+        )
         for tool in tools:
             show(f"host    {tool.name}: {tool.version or 'missing: ' + tool.mend}")
         show(f"cache   {cache.root()}: {mebibytes(cache.size(cache.root()))}")
@@ -128,6 +159,7 @@ def json_object(
                 "version": k.version,
                 "bytes": package_size(k),
                 "debug_info_bytes": cache.size(k.vmlinux) if k.vmlinux else 0,
+                "test_hmm": hmm_suite.installed(k) is not None,
             }
             for name, k in present.items()
         ],

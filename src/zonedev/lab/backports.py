@@ -24,7 +24,7 @@ def with_backports(design: Any) -> type[Specification]:
             """
             folio = k.page_folio(page)
             current().gets[page._index] = current().gets[page._index] - 1
-            if folio.anon:
+            if k.of_allocator(folio):
                 k.put_anon_folio(folio, 1)
             elif atomic_sub_and_test(folio._refcount, 1):
                 k.free_zone_device_folio(folio)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 GUEST = Path(__file__).parent / "guest"
-HEADERS = ("calls.h", "files.h", "pins.h", "steps.h")
+HEADERS = ("calls.h", "files.h", "pins.h", "mirror.h", "steps.h")
 
 #: ``#include <fcntl.h>	/* open O_* */``: a header, and the names that it is for.
 INCLUDE = re.compile(r"#include (<.*>)\s*/\* (.*) \*/")

@@ -6,8 +6,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from zonedev.lab import accel, initramfs
+from zonedev.lab import accel, hmm_suite, initramfs
 from zonedev.lab.compare import NOT_RUN, OOPS, TIMEOUT, Conformance, compare
 from zonedev.lab.counts import Inspector
 from zonedev.lab.errors import LabError
@@ -15,6 +16,7 @@ from zonedev.lab.guests import BootFailed, Guest, GuestTimeout
 from zonedev.lab.kernels import LabKernel
 from zonedev.lab.means import Pin, pins_of
 from zonedev.lab.model import Model
+from zonedev.lab.places import MIRROR_MODULE
 from zonedev.lab.plan import devices_of, has_copies, obstacle
 from zonedev.lab.qemu import Hardware
 from zonedev.lab.real import Real
@@ -77,7 +79,7 @@ def conform(run: Run, seconds: float = 60.0) -> Conformance:
         if run.obstacle:
             raise LabError(run.obstacle)
         found.accel = accel.choose()
-        archive = initramfs.build(run.kernel)
+        archive = archive_of(run)
         with Guest(run.kernel, archive, accel=found.accel, hardware=hardware(run)) as guest:
             try:
                 guest.boot(seconds)
@@ -94,6 +96,13 @@ def conform(run: Run, seconds: float = 60.0) -> Conformance:
         found.verdict, found.why = NOT_RUN, str(error)
     found.seconds = time.monotonic() - begun
     return found
+
+
+def archive_of(run: Run) -> Path:
+    """What the guest begins with: where a device mirrors a task's memory, its driver too."""
+    if not any(device.kind == "dmirror_device" for device in run.devices):
+        return initramfs.build(run.kernel)
+    return initramfs.with_files(run.kernel, {MIRROR_MODULE: hmm_suite.find(run.kernel).module})
 
 
 def hardware(run: Run) -> Hardware:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 X86_64 = 62
 SECTION = struct.Struct("<IIQQQQIIQQ")
+SYMBOL = struct.Struct("<IBBHQQ")
 
 
 @dataclass(frozen=True)
@@ -66,4 +67,17 @@ def modinfo(data: bytes) -> dict[str, str]:
                 key, equals, value = item.decode(errors="replace").partition("=")
                 if equals:
                     found.setdefault(key, value)
+    return found
+
+
+def undefined(data: bytes) -> set[str]:
+    """The symbols that an object file uses and does not have."""
+    found: set[str] = set()
+    every = sections(data)
+    for section in every:
+        if section.name == ".symtab":
+            strings = every[section.link].data
+            for name, _, _, home, _, _ in SYMBOL.iter_unpack(section.data):
+                if name and home == 0:
+                    found.add(text(strings, name))
     return found

@@ -30,6 +30,8 @@ CALLS = {
     "uring_read": ("do_uring_read", "nr"),
     "dio_submit": ("do_dio_submit", "nnc"),
     "dio_finish": ("do_dio_finish", "n"),
+    "aio_submit": ("do_aio_submit", "tnnc"),
+    "aio_finish": ("do_aio_finish", "n"),
     "drop": ("do_drop", "n"),
     "write_file": ("do_write_file", "tt"),
     "ftruncate": ("do_ftruncate", "tn"),
@@ -44,11 +46,16 @@ CALLS = {
     "umount": ("do_umount", "t"),
     "drop_caches": ("do_drop_caches", ""),
     "fiemap": ("do_fiemap", "tn"),
+    "mmap_anon": ("do_mmap_anon", "n"),
+    "mirror_read": ("do_mirror_read", "nnr"),
+    "mirror_write": ("do_mirror_write", "nnb"),
+    "mirror_migrate": ("do_mirror_migrate", "nnnc"),
+    "private_pfn": ("do_private_pfn", "n"),
     "fork": ("start_process", "s"),
     "thread": ("start_thread", "s"),
 }
 #: How what a request took is dropped, where closing it is not all.
-DROPS = {"uring_pin": "do_uring_drop", "dio_submit": "do_dio_finish"}
+DROPS = {"uring_pin": "do_uring_drop", "dio_submit": "do_dio_finish", "aio_submit": "do_aio_finish"}
 #: The commands that make the block device of dio_submit.
 SLOW = ("modprobe brd rd_nr=1 rd_size=16384", "dmsetup create slow --table '0 32768 linear /dev/ram0 0'")
 #: What starts a task out of another one.

@@ -6,6 +6,7 @@ import os
 import time
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from zonedev.lab import waits
 from zonedev.lab.channel import CallFailed, Request
@@ -152,6 +153,14 @@ class Guest:
     def exit_reason(self) -> str | None:
         """Why the guest ended, in one line (a panic, a power-off, QEMU's words); None while it runs."""
         return "not booted" if self._link is None else self._link.ended
+
+    def machine(self, command: str, **arguments: object) -> dict[str, Any]:
+        """A command to QEMU (QMP), and what it returns; LabError where it refuses."""
+        answer = self._link.monitor.execute(command, arguments) if self.alive and self._link else None
+        if answer is None or "error" in answer:
+            raise LabError(f"QEMU: {command}: {answer['error']['desc'] if answer else 'no answer'}")
+        found: dict[str, Any] = answer["return"]
+        return found
 
     # What the kernel says
 

@@ -38,6 +38,26 @@ def build(kernel: LabKernel) -> Path:
         return path
 
 
+def with_files(kernel: LabKernel, files: Mapping[str, Path]) -> Path:
+    """The archive for `kernel` with other files in it, by their names in the guest; programs all."""
+    base = build(kernel)
+    contents = {name: path.read_bytes() for name, path in sorted(files.items())}
+    found = hashlib.sha256(base.name.encode())
+    for name, data in contents.items():
+        found.update(name.encode() + b"\0" + hashlib.sha256(data).digest())
+    with cache.locked("initramfs") as place:
+        path = place / f"{kernel.name}-{found.hexdigest()[:16]}.cpio"
+        if not path.is_file():
+            with cache.making(path) as temporary, temporary.open("wb") as out:
+                with base.open("rb") as opened:
+                    shutil.copyfileobj(opened, out)
+                archive = cpio.Writer(out)
+                for name, data in contents.items():
+                    archive.add(cpio.file(name, data, 0o755))
+                archive.close()
+        return cache.used(path)
+
+
 def key(kernel: LabKernel, base: Path) -> str:
     """A hash of all that goes in; of files that are not ours, their names, sizes and times."""
     found = hashlib.sha256()

@@ -8,7 +8,7 @@ from typing import Any
 
 from zonedev.lab.backports import with_backports
 from zonedev.lab.means import Pin
-from zonedev.lab.model_files import FileStories
+from zonedev.lab.model_mirror import MirrorStories
 from zonedev.lab.story import Crash, Line, Ongoing, SetUpTask
 from zonedev.lab.things import PAGE_SHIFT, Device, PageOf, Va, counts_text, refs_text
 from zonedev.lang.errors import RuleBroken
@@ -21,7 +21,7 @@ ALIGN = {"pte": "4KiB", "pmd": "2MiB", "pud": "1GiB"}
 STORED, BY_DMA = b"\x01", b"\x02"
 
 
-class Model(FileStories):
+class Model(MirrorStories):
     """Tells a story by running a design.
 
     `sizes` are the devices' sizes in bytes, by name; `pins` is how each function that takes
@@ -53,6 +53,12 @@ class Model(FileStories):
     # --- set-up -------------------------------------------------------------------------------
 
     def create(self, device: Device) -> None:
+        if device.ordinary:
+            self.machine.anonymous_memory(device.shape["pages"])
+            return
+        if device.kind == "dmirror_device":
+            self._records[device] = self._mirror_device(device)
+            return
         size = self._sizes[device.name]
         if device.on is not None:
             self._records[device] = self._file(device, size)

@@ -15,6 +15,9 @@ ALIGN = {"pte": "4K", "pmd": "2M", "pud": "1G"}
 FILE = {"pte": 64 << 10, "pmd": 4 << 20}
 #: Seconds for a call at set-up, among them the creation of a namespace.
 SETUP = 20.0
+#: The driver of devices that mirror a task's memory, in a guest that has it; their pages that are named.
+MIRROR_MODULE = "lib/modules/test_hmm.ko"
+MIRROR_PAGES = 64
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,8 @@ def place(
     made as `fs`, with `reflink` such that files can share blocks."""
     if device.kind == "device_dax":
         return device_dax(guest, ALIGN[device.level])
+    if device.kind == "dmirror_device":
+        return mirror_device(guest, sum(other.kind == device.kind for other in others))
     if device.kind == "pmem_device":
         return pmem_device(guest, f"{fs} reflink" if reflink else fs)
     assert device.on is not None
@@ -71,6 +76,20 @@ def pmem_device(guest: Guest, fs: str) -> Place:
     name, mount, bound = shell(guest, f"/lab/fsdax {fs}").split()
     sysfs = f"$(readlink -f /sys/block/{name}/device)"
     return Place(mount, bound, 0, namespace(guest, sysfs), first_pfn(guest, sysfs))
+
+
+def mirror_device(guest: Guest, number: int) -> Place:
+    """A device of the driver test_hmm.  Its memory lies where there is nothing: that of the first one
+    highest.  It gives out its pages from the last one on."""
+    shell(guest, f"grep -q ^test_hmm /proc/modules || insmod /{MIRROR_MODULE}")
+    lines = shell(guest, "grep hmm_dmirror /proc/iomem").splitlines()
+    ends = sorted((int(line.split()[0].partition("-")[2], 16) for line in lines), reverse=True)
+    if number >= len(ends):
+        raise LabError(f"test_hmm has {len(ends)} devices with private memory")
+    last = ends[number] >> PAGE_SHIFT
+    size = MIRROR_PAGES * PAGE_SIZE
+    pages = tuple(range(last, last - MIRROR_PAGES, -1))
+    return Place(f"/dev/hmm_dmirror{number}", f"hmm_dmirror{number}", 0, size, last, blocks=pages)
 
 
 def dax_file(guest: Guest, file: Device, pmem: Place) -> Place:

@@ -34,11 +34,12 @@ _prctl = ctypes.CDLL(None).prctl  # looked up here: little may be done between f
 
 @dataclass(frozen=True)
 class Hardware:
-    """What a guest has: NVDIMMs of these sizes (bytes), CPUs and memory (bytes)."""
+    """What a guest has: NVDIMMs of these sizes (bytes), CPUs and memory (bytes), other options of QEMU."""
 
     nvdimms: tuple[int, ...] = (512 * MIB, 512 * MIB)
     cpus: int = 2
     memory: int = 1024 * MIB
+    others: tuple[str, ...] = ()
 
     def arguments(self) -> list[str]:
         """The options of QEMU; memory is taken from the host only when the guest touches it."""
@@ -49,7 +50,7 @@ class Hardware:
         for number, size in enumerate(self.nvdimms):
             given += ["-object", f"memory-backend-ram,id=mem{number},size={size}"]
             given += ["-device", f"nvdimm,id=nv{number},memdev=mem{number}"]
-        return given
+        return [*given, *self.others]
 
 
 @dataclass

@@ -10,14 +10,14 @@ from zonedev.lab.asking import QUIET, SOON
 from zonedev.lab.means import Pin
 from zonedev.lab.model import BY_DMA, STORED
 from zonedev.lab.places import SETUP, place, shell
-from zonedev.lab.real_files import FileCalls
+from zonedev.lab.real_mirror import MirrorCalls
 from zonedev.lab.story import Line, Ongoing, SetUpTask
 from zonedev.lab.things import Device, PageOf, Va, counts_text, refs_text
 
 DRIVERS = {"device_dax": "/sys/bus/dax/drivers/device_dax", "pmem_device": "/sys/bus/nd/drivers/nd_pmem"}
 
 
-class Real(FileCalls):
+class Real(MirrorCalls):
     """Tells a story by having the guest's tasks make system calls."""
 
     def __init__(self, *args: Any, fs: str = "", reflink: bool = False, **options: Any) -> None:
@@ -33,6 +33,8 @@ class Real(FileCalls):
         """Make a device, or a file."""
         if not self._places:
             self.reports.begin()
+        if device.ordinary:
+            return
         self._places[device] = place(self.guest, device, self._places, self.fs, self.reflink)
         file = device.shared or device
         if device.shared is not None or file.blocks is not None:
@@ -61,7 +63,7 @@ class Real(FileCalls):
     _do_mmap_fixed = _do_mmap
 
     def _do_munmap(self, call: Ongoing, va: Va) -> None:
-        length = self._places[va.device].length
+        length = self._mapped.get(va.start) or self._places[va.device].length
         self._ask(call, lambda _: call.end("done"), "munmap", self._at(va.start), length)
 
     def _do_touch(self, call: Ongoing, va: Va, write: bool = True) -> None:

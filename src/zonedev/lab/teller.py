@@ -9,13 +9,19 @@ from typing import Any
 
 from zonedev.kernel import gup
 from zonedev.lab.story import FAILURES, Crash, Line, Ongoing, Program, SetUp, SetUpTask, Side
-from zonedev.lab.things import Device, Flag, PageOf, Va
+from zonedev.lab.things import Device, Flag, Mirror, PageOf, Va
 from zonedev.lang.errors import ZonedevError
 from zonedev.lang.system import Specification
 from zonedev.scenarios.base import Scenario
 
 #: What a set-up calls the devices that it makes.
-DEVICE_NAMES = {"device_dax": "dax", "pmem_device": "pmem", "dax_file": "file"}
+DEVICE_NAMES = {
+    "device_dax": "dax",
+    "pmem_device": "pmem",
+    "dax_file": "file",
+    "dmirror_device": "gpu",
+    "anonymous_memory": "memory",
+}
 
 
 class Teller:
@@ -34,6 +40,7 @@ class Teller:
         self.side, self.scenario, self.design = side, scenario, design
         self.lines: list[Line] = []
         self.devices: list[Device] = []
+        self.memory = Device("memory", "anonymous_memory", {})
         self.programs: dict[str, Program] = {}
         self._hints: dict[tuple[int, str, str, str], Line] = {}
         self._moment = 0
@@ -52,13 +59,22 @@ class Teller:
             if isinstance(thing, Va):
                 thing.called = self.m.name_of(thing) or thing.called
         for device in self.devices:
-            if device.kind != "pmem_device" and device.blocks != 0 and device.shared is None:
+            own = device.blocks != 0 and device.shared is None and device.filled
+            if own and device.kind != "pmem_device":
                 _ = device.pages[0]  # which is always looked at
 
     def create(self, kind: str, on: Sequence[Any], shape: Mapping[str, Any]) -> Device:
         """Make a device; `on` is what it lies on."""
         if kind not in DEVICE_NAMES:
             raise ZonedevError(f"{self.scenario.name()}: set-up: {kind}() is of the model alone")
+        if kind in ("anonymous_memory", "dmirror_device"):
+            on, shape = (), {"pages": on[0] if on else 1, **shape}
+        if shape.get("coherent"):
+            raise ZonedevError(f"{self.scenario.name()}: set-up: coherent memory is of the model alone")
+        if kind == "anonymous_memory":
+            self.memory = Device("memory", kind, shape)
+            self.side.create(self.memory)
+            return self.memory
         name = DEVICE_NAMES[kind]
         name += str(sum(d.kind == kind for d in self.devices))
         others = any(d.kind != "pmem_device" for d in self.devices)
@@ -74,13 +90,17 @@ class Teller:
             self._to_be_born.add(args[0])
         if name in ("mmap", "reserve"):
             given = [mapping(*args, **named)]
+        if name == "mmap_anonymous":
+            given = [Va(self.memory), *(args or (1,))]
+            if named.get("thp"):
+                raise ZonedevError(f"{self.scenario.name()}: set-up: huge pages are of the model alone")
         call = Ongoing(task, name)
         self.side.begin(call, name, given, None)
         if not call.done:
             raise ZonedevError(f"{self.scenario.name()}: set-up: {name}() waits")
         if call.said in FAILURES:
             raise ZonedevError(f"{self.scenario.name()}: set-up: {name}() {call.said} {call.note}".rstrip())
-        return given[0] if name in ("mmap", "reserve") else call.value
+        return given[0] if name in ("mmap", "reserve", "mmap_anonymous") else call.value
 
     def hear(self, hints: Sequence[Line]) -> None:
         """Take what the other side told as hints."""
@@ -212,7 +232,7 @@ class Teller:
             raise
 
     def _pagemaps(self) -> Iterator[Device]:
-        return (d for d in self.devices if d.kind != "dax_file")
+        return (d for d in self.devices if d.kind != "dax_file" and d.filled)
 
     def _say_call(
         self, kind: str, call: Ongoing, said: str | None, note: str, stack: tuple[str, ...] = ()
@@ -241,6 +261,8 @@ class Teller:
             return value.name
         if isinstance(value, Flag):
             return self.m.name_of(value) or "event"
+        if isinstance(value, Mirror):
+            return self.m.name_of(value) or "mirror"
         return f"{parameter}={value}" if isinstance(value, bool) and parameter else str(value)
 
 

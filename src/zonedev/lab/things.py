@@ -41,6 +41,16 @@ class Device:
         shape = (self.on or self).shape
         return 1 if self.level == "pte" else shape.get("per_folio") or max(shape.get("pages", 1), 2)
 
+    @property
+    def ordinary(self) -> bool:
+        """Whether it is no device at all, but the memory of the system."""
+        return self.kind == "anonymous_memory"
+
+    @property
+    def filled(self) -> bool:
+        """Whether it has pages: a device that mirrors a task's memory need not."""
+        return self.shape.get("pages") != 0 or self.kind != "dmirror_device"
+
     def offset(self, index: int) -> int:
         """Where the scenario's page `index` is, in bytes.
 
@@ -164,6 +174,14 @@ class Va:
         """The page there now, which a side has found to be `frame`; it may be one of others too."""
         known = (page for device in devices for page in device.pages if page.frame == frame)
         return next(known, None) or self.device.pages.found(self.index, frame)
+
+
+@dataclass(eq=False)
+class Mirror:
+    """What a task that has its memory mirrored has opened; `handle` is what a side knows it by."""
+
+    task: str
+    handle: Any
 
 
 class Flag:

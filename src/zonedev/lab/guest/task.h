@@ -5,6 +5,7 @@
 #define TASK_H
 
 #include "files.h"
+#include "mirror.h"
 #include "pins.h"
 #include "words.h"
 
@@ -45,7 +46,7 @@ static bool is(struct request *r, const char *op, const char *kinds)
 	return true;
 }
 
-/* What the handles of this process stand for: 'f'ile, 'r'ing, 'a'io. */
+/* What the handles of this process stand for: 'f'ile, 'r'ing, 'a'io, 'd'isk with I/O under way. */
 static char handles[FDS];
 
 static long keep(long fd, char kind)
@@ -66,15 +67,17 @@ static long drop(int fd)
 		return do_uring_drop(fd);
 	if (kind == 'a')
 		return do_dio_finish(fd) < 0 ? -EIO : 0;
+	if (kind == 'd')
+		return do_aio_finish(fd) < 0 ? -EIO : 0;
 	return -EBADF;
 }
 
-static long dio_finish(int fd)
+static long finish(int fd, char kind)
 {
-	if (handles[fd] != 'a')
+	if (handles[fd] != kind)
 		return -EBADF;
 	handles[fd] = 0;
-	return do_dio_finish(fd);
+	return kind == 'a' ? do_dio_finish(fd) : do_aio_finish(fd);
 }
 
 static void serve(const char *name, unsigned long id) __attribute__((noreturn));
@@ -187,7 +190,11 @@ static long call(struct request *r)
 	if (is(r, "dio_submit", "nns") && strchr("rw", *s[2]))
 		return keep(do_dio_submit(n[0], n[1], *s[2]), 'a');
 	if (is(r, "dio_finish", "h"))
-		return dio_finish(n[0]);
+		return finish(n[0], 'a');
+	if (is(r, "aio_submit", "snns") && strchr("rw", *s[3]))
+		return keep(do_aio_submit(s[0], n[1], n[2], *s[3]), 'd');
+	if (is(r, "aio_finish", "h"))
+		return finish(n[0], 'd');
 	if (is(r, "drop", "h"))
 		return drop(n[0]);
 	if (is(r, "write_file", "ss"))
@@ -210,6 +217,16 @@ static long call(struct request *r)
 		return do_pwrite(file(s[0]), n[1], n[2], *s[3]);
 	if (is(r, "clone", "ss"))
 		return do_clone(s[0], s[1]);
+	if (is(r, "mmap_anon", "n"))
+		return do_mmap_anon(n[0]);
+	if (is(r, "mirror_read", "hnn") && n[2] <= BYTES)
+		return r->len = do_mirror_read(n[0], n[1], r->bytes, n[2]);
+	if (is(r, "mirror_write", "hnb"))
+		return do_mirror_write(n[0], n[1], r->bytes, r->len);
+	if (is(r, "mirror_migrate", "hnns") && strchr("dsx", *s[3]))
+		return do_mirror_migrate(n[0], n[1], n[2], *s[3]);
+	if (is(r, "private_pfn", "n"))
+		return do_private_pfn(n[0]);
 	if (is(r, "sync", ""))
 		return do_sync();
 	if (is(r, "drop_caches", ""))
