@@ -17,6 +17,7 @@ from zonedev.lang.primitives import (
     atomic_t,
     complete,
     lock,
+    trylock,
     unlock,
     wait_for_completion,
 )
@@ -122,6 +123,20 @@ class ToyNew(Specification):
     def lock_page(k, page: Page) -> None:
         lock(page.lock)
 
+    def migrate(k, a: Page, b: Page) -> None:
+        """Lock a page and then another; where that is taken, drop the first and try again."""
+        while True:
+            k.lock_page(a)
+            if k.trylock_page(b):
+                break
+            unlock(a.lock)
+        b.dirty = True
+        unlock(b.lock)
+        unlock(a.lock)
+
+    def trylock_page(k, page: Page) -> bool:
+        return trylock(page.lock)
+
     def spin(k, page: Page) -> None:
         """Take one more reference, for ever."""
         atomic_inc(page._refcount)
@@ -204,6 +219,31 @@ class ToyLocks(Scenario):
     @staticmethod
     def task_B(t: Any, m: Any) -> None:
         t.lock_both_other(m.pages[0], m.pages[1])
+
+
+class ToyBackOff(Scenario):
+    """Two tasks migrate two pages, and each finds one locked by the other; a third waits for them."""
+
+    rules = ("no-deadlock", "removal-terminates")
+
+    @staticmethod
+    def setup(m: Any) -> None:
+        m.dev = m.k.device()
+        m.pages = [m.new(Page) for _ in range(2)]
+
+    @staticmethod
+    def task_A(t: Any, m: Any) -> None:
+        t.pin(m.dev)
+        t.migrate(m.pages[0], m.pages[1])
+        complete(m.dev.done)
+
+    @staticmethod
+    def task_B(t: Any, m: Any) -> None:
+        t.migrate(m.pages[1], m.pages[0])
+
+    @staticmethod
+    def task_C(t: Any, m: Any) -> None:
+        t.drain(m.dev)
 
 
 class ToyOverflow(Scenario):
@@ -298,7 +338,7 @@ def catalogue() -> Catalogue:
 
 
 def with_endless() -> Catalogue:
-    """The same with a scenario that does not end."""
+    """The same with scenarios that do not end: one has too many states, one a livelock."""
     plain = catalogue()
-    scenarios = {**plain.scenarios, ToyEndless.name(): ToyEndless}
+    scenarios = {**plain.scenarios, **{s.name(): s for s in (ToyEndless, ToyBackOff)}}
     return Catalogue(plain.designs, plain.rules, scenarios, plain.operations)

@@ -21,6 +21,8 @@ LEVELS = {PAGE_SIZE: "pte", 1 << 21: "pmd", 1 << 30: "pud"}
 #: What returns the records that calls are given, by their class.
 RETURNED_BY = {
     "DaxDevice": "device_dax()",
+    "Dmirror": "dmirror_open()",
+    "DmirrorDevice": "dmirror_device()",
     "Inode": "dax_file()",
     "Page": "a pin",
     "PmemDevice": "pmem_device()",

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from zonedev.lang.errors import ZonedevError
 from zonedev.lang.system import Specification, System
 from zonedev.rules.base import Rule
-from zonedev.scenarios.base import Scenario
+from zonedev.scenarios.base import Case, Scenario
 
 if TYPE_CHECKING:
     from zonedev.designs.series import Series
@@ -38,12 +38,19 @@ class Catalogue:
     scenarios: Mapping[str, type[Scenario]]
     operations: Mapping[str, Operation] = field(default_factory=dict)
     series: Mapping[str, Series] = field(default_factory=dict)
+    suites: Mapping[str, tuple[type[Case], ...]] = field(default_factory=dict)
 
     def scenario(self, name: str) -> type[Scenario]:
-        """The scenario called `name`; ZonedevError with near misses otherwise."""
-        if name not in self.scenarios:
-            raise unknown("scenario", name, self.scenarios)
-        return self.scenarios[name]
+        """The scenario called `name`, also one of a suite; ZonedevError with near misses otherwise."""
+        found = self.everything().get(name)
+        if found is None:
+            raise unknown("scenario", name, self.everything())
+        return found
+
+    def everything(self) -> dict[str, type[Scenario]]:
+        """The scenarios, and those of suites, which are not listed among them."""
+        cases = (case for suite in self.suites.values() for case in suite if not case.unmodelled)
+        return {**self.scenarios, **{case.name(): case for case in cases}}
 
     def rule(self, name: str) -> Rule:
         """The rule called `name`; ZonedevError with near misses otherwise."""
@@ -105,8 +112,9 @@ def load() -> Catalogue:
     """The built-in catalogue."""
     from zonedev import designs, rules, scenarios
     from zonedev.designs.series import SERIES
+    from zonedev.scenarios.hmm_tests import SUITES
 
-    return Catalogue(designs.DESIGNS, rules.RULES, scenarios.SCENARIOS, series=SERIES)
+    return Catalogue(designs.DESIGNS, rules.RULES, scenarios.SCENARIOS, series=SERIES, suites=SUITES)
 
 
 def load_with_operations() -> Catalogue:

@@ -141,6 +141,9 @@ def add_limits(found: Parser) -> None:
 def add_matrix(found: Parser) -> None:
     found.add_argument("scenario", metavar="SCENARIO", nargs="*", help="only these")
     found.add_argument("--all", action="store_true", help="also pairs without expectation or golden")
+    found.add_argument(
+        "--suite", choices=("hmm-tests",), help="the cases of a kernel's own tests instead of the scenarios"
+    )
     add_cells(found)
 
 
@@ -172,6 +175,9 @@ def add_conform(found: Parser) -> None:
     found.add_argument("--design", metavar="D", help="beside this design instead of the kernel's own")
     found.add_argument("--order", metavar="'A B A'", help="the order of the tasks' calls")
     found.add_argument("--scope", metavar="NAME=N,...", action="append", default=[])
+    found.add_argument(
+        "--suite", choices=("hmm-tests",), help="the kernel's own tests of device memory instead of scenarios"
+    )
     found.add_argument("--kernel-image", metavar="FILE", help="a bzImage of your own")
     found.add_argument("--modules", metavar="DIR", help="its lib/modules/RELEASE")
     found.add_argument("--vmlinux", metavar="FILE", help="its vmlinux with debug information")
@@ -190,6 +196,9 @@ def add_lab(lab: Parser) -> None:
     )
     setup.add_argument(
         "--debug-info", action="store_true", help="also vmlinux with debug information: 300 MB each"
+    )
+    setup.add_argument(
+        "--test-hmm", action="store_true", help="also the kernel's own hmm-tests: fetches 170 MB, for 7.2"
     )
     setup.add_argument("--update", action="store_true", help="refresh what the archive has newer")
     setup.add_argument(

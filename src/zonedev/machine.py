@@ -65,6 +65,21 @@ class TaskByHand:
         start: int = self._kernel("mmap", file, *flags, **named)
         return start << PAGE_SHIFT
 
+    def mmap_anonymous(self, size: str | int = "4KiB", thp: bool = False) -> int:
+        """Map `size` bytes of anonymous memory; `thp`: 8KiB, which can be a huge page.  The address, in
+        bytes."""
+        start: int = self._kernel("mmap_anonymous", pages_of(size), thp)
+        return start << PAGE_SHIFT
+
+    def gpu_write(self, mirror: Any, va: int, data: bytes) -> Any:
+        """The device stores bytes where it mirrors the task, faulting as often as it takes; BusError
+        where it cannot."""
+        return self._bytes("gpu_write", mirror, va, data)
+
+    def gpu_read(self, mirror: Any, va: int, nr: int) -> Any:
+        """The device loads `nr` bytes, as gpu_write()."""
+        return self._bytes("gpu_read", mirror, va, nr)
+
     def write(self, va: int, data: bytes) -> Any:
         """Store bytes, faulting as often as it takes; BusError for a signal."""
         return self._bytes("write", va, data)

@@ -45,8 +45,7 @@ class Memory:
 
         def pinned(k: Any, va: int, result: Any) -> None:
             if result is not None:
-                file = current().mm.vma_at[va].vm_file
-                self._pinned[current()._index, result._index] = file.number
+                self._pinned[current()._index, result._index] = current().mm.vma_at[va].number
 
         names = ("pin_user_pages", "pin_user_pages_fast", "get_user_pages_fast")
         return (
@@ -93,6 +92,27 @@ class Memory:
         k.dma_read(page)
         return self.get(page.frame, offset, nr)
 
+    def gpu_write(self, k: Any, mirror: Any, va: int, data: bytes) -> int:
+        """The device stores `data` at the byte address `va` of the process that it mirrors."""
+        if not isinstance(data, bytes | bytearray):
+            raise ZonedevError(f"data {data!r}: give bytes, such as b'hello'")
+        for number, offset, first, end in pieces(va, len(data)):
+            self.put(self.reached(k.gpu_write(mirror, number), number).frame, offset, data[first:end])
+        return len(data)
+
+    def gpu_read(self, k: Any, mirror: Any, va: int, nr: int) -> bytes:
+        """The device loads `nr` bytes at the byte address `va` of the process that it mirrors."""
+        found = b""
+        for number, offset, first, end in pieces(va, nr):
+            found += self.get(self.reached(k.gpu_read(mirror, number), number).frame, offset, end - first)
+        return found
+
+    @staticmethod
+    def reached(page: Any, number: int) -> Any:
+        if page is None:
+            raise BusError(f"the device finds nothing at VA {number << PAGE_SHIFT:#x}")
+        return page
+
     @staticmethod
     def touched(k: Any, number: int, write: bool) -> Any:
         page = k.touch(number, write) if number < len(current().mm.vma_at) else None
@@ -131,6 +151,8 @@ def mapped_page(task: Any, address: int) -> Record | None:
     vma = mm.vma_at[va]
     if not vma._values["linked"]:
         return None
+    if vma.anonymous:
+        return anonymous_page(mm, vma, va)
     file, index = vma.vm_file, va - vma.start
     if not file.fsdax:
         page: Record = file.pages[index]
@@ -140,3 +162,12 @@ def mapped_page(task: Any, address: int) -> Record | None:
     if block is None:
         raise ZonedevError(f"VA {address} is in a hole of {file!r}: no page is there")
     return file.dax.pages[block.number + offset]  # type: ignore[no-any-return]
+
+
+def anonymous_page(mm: Any, vma: Any, va: int) -> Record:
+    """The page of anonymous memory that is mapped at a VA, by the CPU or for a device only."""
+    huge = mm._values["pmd"].peek(vma.start).page if vma.thp else None
+    page: Record | None = mm._values["pte"].peek(va).page if huge is None else huge
+    if page is None:
+        raise ZonedevError(f"VA {va << PAGE_SHIFT} has no page yet: write to it")
+    return page.second if huge is not None and va > vma.start else page  # type: ignore[attr-defined]

@@ -15,7 +15,7 @@ from zonedev.explore.check import Verdict, check
 from zonedev.explore.matrix import Cell, pairs, write_goldens
 from zonedev.explore.matrix import run as run_cells
 from zonedev.lang.errors import ZonedevError
-from zonedev.report import table, text
+from zonedev.report import cases, table, text
 from zonedev.report.json import SCHEMA_VERSION, dump
 from zonedev.report.progress import Reporter
 
@@ -85,13 +85,21 @@ def matrix(context: Context) -> int:
     o, known = context.options, context.catalogue
     for name in o.scenario:
         known.scenario(name)
-    cells = pairs(known, o.scenario or list(known.scenarios), o.all)
+    if o.suite:
+        if o.scenario:
+            raise ZonedevError("--suite is a matrix of its own: leave SCENARIO out")
+        names = [case.name() for case in known.suites[o.suite] if not case.unmodelled]
+    else:
+        names = o.scenario or list(known.scenarios)
+    cells = pairs(known, names, o.all)
     with Reporter("matrix") as reporter:
         complete = run_cells(context.load, cells, context.limits(), reporter.count, o.jobs, o.engine)
     if o.promote and complete:
         promote(known, cells)
     if context.json:
         show(dump({"schema_version": SCHEMA_VERSION, "cells": [cell_object(c) for c in cells]}))
+    elif o.suite:
+        show(cases.table(known.suites[o.suite], cells, list(known.designs)))
     else:
         show(table.matrix(cells, list(known.designs)))
     return exit_code_of(cells)
@@ -109,7 +117,7 @@ def exit_code_of(cells: Sequence[Cell]) -> int:
 
 def promote(known: Catalogue, cells: Sequence[Cell]) -> None:
     """Make what was found the goldens, and forget differences from the old ones."""
-    files = [s.golden_file() for s in known.scenarios.values()]
+    files = [s.golden_file() for s in known.everything().values()]
     for name in dict.fromkeys(c.scenario for c in cells):
         scenario = known.scenario(name)
         mine = [c for c in cells if c.scenario == name]

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from zonedev.lab.compare import Conformance
     from zonedev.lab.conform import Run
     from zonedev.lab.kernels import LabKernel
+    from zonedev.lab.test_hmm import SuiteRun
     from zonedev.scenarios.base import Scenario
 
 NOT_RUN, OOPS, TIMEOUT = 3, 4, 5
@@ -34,6 +35,10 @@ def conform(context: Context) -> int:
     from zonedev.lab.conform import conform_all
 
     o = context.options
+    if o.suite:
+        from zonedev.commands import hmm
+
+        return exit_code(hmm.run(o))
     runs = wanted(context)
     if o.emit_c:
         return emit_c(runs, Path(o.emit_c))
@@ -129,7 +134,7 @@ def kernels_of(o: argparse.Namespace) -> list[LabKernel]:
     return there
 
 
-def exit_code(found: Sequence[Conformance]) -> int:
+def exit_code(found: Sequence[Conformance | SuiteRun]) -> int:
     """The gravest of all."""
     from zonedev.lab import compare
 

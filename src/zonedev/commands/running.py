@@ -60,6 +60,7 @@ def replay(context: Context) -> int:
             outcome.text,
             depth=len(outcome.steps),
             engine="plain Python",
+            loop=recorded.loop,
             trace=outcome.steps,
         )
         outcomes.append(verdict)

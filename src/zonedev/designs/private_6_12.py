@@ -10,7 +10,7 @@ from zonedev.kernel.gup import FOLL_GET, FOLL_SPLIT_PMD, FOLL_WRITE
 from zonedev.kernel.mmu_notifier import Event
 from zonedev.kernel.page import DevPagemap, MemoryType, Page
 from zonedev.kernel.pgtable import DEVICE_EXCLUSIVE, NONE, Pte, Vma
-from zonedev.lang.primitives import atomic_set, down_read, spin_lock, spin_unlock, up_read
+from zonedev.lang.primitives import atomic_set, spin_lock, spin_unlock, up_read
 
 
 class Private612(Linux615):
@@ -60,6 +60,8 @@ class Private612(Linux615):
 
     #: f495bd7e0d9b "mm/rmap: keep mapcount untouched for device-exclusive entries" (v6.15)
     EXCLUSIVE_IS_MAPPED = False
+    #: There is one type of such entries since the same series, which mprotect() leaves alone.
+    PROTECTS_EXCLUSIVE = True
 
     def make_device_exclusive(k, vma: Vma, va: int, owner: Any) -> Page | None:
         """make_device_exclusive_range(): every mapping of the page, in all address spaces, becomes an
@@ -84,8 +86,7 @@ class Private612(Linux615):
         valid = False
         mapping = folio.anon_vma
         for anon_vma in k.anon_vmas():
-            if mapping is anon_vma:
-                down_read(anon_vma.rwsem)
+            if mapping is anon_vma and k.folio_lock_anon_vma_read(folio, anon_vma):
                 for vma in anon_vma.vmas:
                     if vma.in_anon_vma and k.folio_mapped(folio):
                         written = k.page_make_device_exclusive_one(folio, vma, owner)

@@ -13,11 +13,11 @@ from zonedev.explore.stepper import Stepper, start
 from zonedev.explore.trace import TraceStep
 from zonedev.lang.errors import CounterRange, RuleBroken, ZonedevError
 from zonedev.lang.primitives import Atomic
-from zonedev.lang.system import Specification, System
+from zonedev.lang.system import Monitor, Specification, System
 from zonedev.rules.base import Rule
 from zonedev.scenarios.base import Scenario, full_scope
 
-MAX_STEPS = 100_000
+MAX_STEPS = 200_000
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,8 @@ class Timeline:
     observations: list[Observation] = field(default_factory=list)
     counts: list[str] = field(default_factory=list)  # the counters that change, for columns
     initial: dict[str, str] = field(default_factory=dict)
+    calls: dict[str, int] = field(default_factory=dict)  # of what the scenario has counted, by its words
+    operations: int = 0  # that the tasks were to do together
 
 
 def run(
@@ -57,8 +59,9 @@ def run(
     """Run one schedule: seed 0 runs each task as far as it goes, others choose at random."""
     selection = select(scenario, known)
     sizes = full_scope(scenario, scope)
-    system = set_up(scenario, design, sizes, selection.monitors)
     timeline = Timeline(scenario.name(), design_name or name_of(design), sizes, seed)
+    system = set_up(scenario, design, sizes, (*selection.monitors, *call_counters(scenario, timeline)))
+    timeline.operations = sizes.get("operations", 0) * len(scenario.programs())
     timeline.initial = counters(system)
     stepper = start(system, selection.ignored)
     try:
@@ -72,6 +75,19 @@ def run(
         (w for w in order if w in changed), key=lambda w: (w.count(".") > 1, order.index(w))
     )
     return timeline
+
+
+def call_counters(scenario: type[Scenario], timeline: Timeline) -> list[Monitor]:
+    """What counts the calls of the functions that a scenario names."""
+    timeline.calls = dict.fromkeys(scenario.counted, 0)
+
+    def counter(words: str, function: str) -> Monitor:
+        def count(k: Any) -> None:
+            timeline.calls[words] += 1
+
+        return Monitor("", count, after=function)
+
+    return [counter(words, function) for words, function in scenario.counted.items()]
 
 
 #: Chooses among the tasks that can go on, given the one that went last, and its choice of n.

@@ -80,8 +80,8 @@ class Coherent(Nouveau):
             k.folio_lock(newpage)
             current().dst[0] = newpage
         k._migrate_device_pages(range(1), None, None, None)
-        if newpage is not None and current().migrates[0]:
+        moved: bool = current().migrates[0]
+        if newpage is not None and moved:
             k.copy_user_page(newpage, folio)
         k.migrate_device_finalize(range(1), None)
-        moved: bool = current().migrates[0]
         return moved

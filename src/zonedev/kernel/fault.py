@@ -141,10 +141,18 @@ class Fault(Zap):
     def allocatable(self, vma: Vma) -> Sequence[Page]:
         """The pages that the allocator has for the copies of a mapping; in a machine by hand always
         another one."""
-        if self.system.sparse and all(page.frame.owner for page in vma.copies):
-            vma.copies = (*vma.copies, self.new_anon_page())
+        if self.system.sparse and not any(self.usable(vma, page) for page in vma.copies):
+            page = self.new_anon_page()
+            page.second = self.new_anon_page() if vma.thp else None
+            vma.copies = (*vma.copies, *((page, page.second) if vma.thp else (page,)))
         pages: Sequence[Page] = vma.copies
         return pages
+
+    def usable(self, vma: Vma, page: Page) -> bool:
+        """Whether a page, and the one beside it where a huge one may be asked for, is free."""
+        if vma.thp and page.second is None:
+            return False
+        return page.frame.owner == 0 and (not vma.thp or page.second.frame.owner == 0)
 
     def vm_normal_page(k, entry: Pte) -> Page | None:
         """The page of an entry if it is counted (mm/memory.c)."""

@@ -17,6 +17,7 @@ class Hmm(IntEnum):
     OK = 0
     EBUSY = 1
     EFAULT = 2
+    EPERM = 3
 
 
 class HmmOps(MigrateHuge):
@@ -30,16 +31,28 @@ class HmmOps(MigrateHuge):
         if k.mmu_interval_check_retry(sub):
             return Hmm.EBUSY
         for va in range(first, first + nr):
-            vma = mm.vma_at[va]
-            if not vma.linked:
-                if fault:
-                    return Hmm.EFAULT
-                current().hmm_pfns[va] = HmmPfn(error=True)
-            else:
-                result = k.hmm_vma_walk_pte(sub, vma, va, fault, write, owner)
-                if result != Hmm.OK:
-                    return result
+            result = k.hmm_vma_walk(sub, mm.vma_at[va], va, fault, write, owner)
+            if result != Hmm.OK:
+                return result
         return Hmm.OK
+
+    def hmm_vma_walk(
+        k, sub: MmuIntervalNotifier, vma: Vma, va: int, fault: bool, write: bool, owner: Any
+    ) -> int:
+        """What cannot be read is an error, or noted as one (mm/hmm.c, hmm_vma_walk_test,
+        hmm_vma_walk_hole)."""
+        if k.vma_may_read(vma):
+            return k.hmm_vma_walk_pte(sub, vma, va, fault, write, owner)
+        if fault:
+            return Hmm.EFAULT
+        current().hmm_pfns[va] = HmmPfn(error=True)
+        return Hmm.OK
+
+    def vma_may_read(k, vma: Vma) -> bool:
+        """Whether there is a VMA, and it can be read (include/linux/mm.h)."""
+        if not vma.linked:
+            return False
+        return k.may_read(vma)
 
     def hmm_vma_walk_pte(
         k, sub: MmuIntervalNotifier, vma: Vma, va: int, fault: bool, write: bool, owner: Any
@@ -49,7 +62,7 @@ class HmmOps(MigrateHuge):
         while not k.hmm_vma_walk_pmd(vma, va, fault, write, owner):
             if current().gup_error:
                 current().gup_error = False
-                return Hmm.EFAULT
+                return k.hmm_fault_error(vma, write)
             if k.mmu_interval_check_retry(sub):
                 return Hmm.EBUSY
         return Hmm.OK
@@ -68,7 +81,7 @@ class HmmOps(MigrateHuge):
             mine = pgmap.owner is owner
         if mine and not (pmd.present and fault and write and not pmd.write):
             page = pmd.page if va == vma.start else pmd.page.second
-            current().hmm_pfns[va] = HmmPfn(page=page, write=pmd.write)
+            current().hmm_pfns[va] = HmmPfn(page=page, write=pmd.write, huge=True)
             return True
         if not fault:
             current().hmm_pfns[va] = HmmPfn(error=pmd.leaf == DEVICE_PRIVATE)
@@ -111,5 +124,11 @@ class HmmOps(MigrateHuge):
 
     def hmm_vma_fault(k, vma: Vma, va: int, write: bool) -> None:
         """Fault as the CPU would (mm/hmm.c)."""
-        if not k.handle_mm_fault(vma, va, write):
+        if (write and not k.may_write(vma)) or not k.handle_mm_fault(vma, va, write):
             current().gup_error = True
+
+    def hmm_fault_error(k, vma: Vma, write: bool) -> int:
+        """What hmm_vma_fault() returned: a VMA that cannot be written is not faulted on (mm/hmm.c)."""
+        if write and not k.may_write(vma):
+            return Hmm.EPERM
+        return Hmm.EFAULT

@@ -73,20 +73,23 @@ class Memory(HugeFault):
                 spin_unlock(vma.mm.ptl)
                 return True
             if old is not None:
-                k.folio_get(old)
+                k.get_page(old)
         spin_unlock(vma.mm.ptl)
         return not same or k.wp_page_copy(vma, va, orig_pte, old)
 
-    def wp_can_reuse_anon_folio(k, folio: Page) -> bool:
-        """Whether a page is this mm's alone: it was marked so, or the mapping has the only reference
-        (mm/memory.c)."""
-        if folio.anon_exclusive:
+    def wp_can_reuse_anon_folio(k, page: Page) -> bool:
+        """Whether a page is this mm's alone: it was marked so, or the mapping has the only reference.  One
+        of a larger folio is copied here even if no other mm has that mapped any more (mm/memory.c)."""
+        if page.anon_exclusive:
             return True
+        folio = k.page_folio(page)
+        if k.folio_test_large(folio):
+            return False
         if atomic_read(folio._refcount) > 1 or not k.folio_trylock(folio):
             return False
         alone = atomic_read(folio._refcount) == 1
         if alone:
-            folio.anon_exclusive = True
+            page.anon_exclusive = True
         k.folio_unlock(folio)
         return alone
 
@@ -126,7 +129,7 @@ class Memory(HugeFault):
         k.map_copy(vma, va, current().cow_page)
         current().cow_page = None
         if old is not None:
-            k.folio_remove_rmap(old)
+            k.folio_remove_rmap(k.page_folio(old))
 
     def copy_from_user_inatomic(k, va: int) -> Page | None:
         """The page that the task itself would read, or None for a fault (mm/memory.c)."""

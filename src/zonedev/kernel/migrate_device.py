@@ -249,7 +249,8 @@ class MigrateDevice(Mmap):
         if flush:
             vma.mm.pte[va] = NONE
             k.flush_tlb_mm(vma.mm)
-        vma.mm.pte[va] = k.mk_anon_pte(page, True)
+        writable = k.may_write(vma)
+        vma.mm.pte[va] = k.mk_anon_pte(page, writable)
         spin_unlock(vma.mm.ptl)
         return True
 
@@ -267,6 +268,11 @@ class MigrateDevice(Mmap):
                 k.folio_put(newpage)
             if page is not None:
                 k.migrate_finalize_page(page, newpage, current().migrates[at], fault_page)
+            current().src[at] = None  # the arrays end here
+            current().dst[at] = None
+            current().migrates[at] = False
+            current().writes[at] = False
+            current().compounds[at] = False
 
     def migrate_finalize_page(
         k, page: Page, newpage: Page | None, migrates: bool, fault_page: Page | None

@@ -180,7 +180,8 @@ class MigrateHuge(MigrateDevice):
                 k.folio_set_anon(page, vma, va)
                 k.folio_add_new_anon_rmap(page)
                 k.folio_get(page)
-                vma.mm.pmd[vma.start] = k.mk_anon_pte(page, True)
+                writable = k.may_write(vma)
+                vma.mm.pmd[vma.start] = k.mk_anon_pte(page, writable)
             spin_unlock(vma.mm.ptl)
             return free
         spin_lock(vma.mm.ptl)

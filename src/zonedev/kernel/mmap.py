@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from zonedev.kernel.fork import Fork
 from zonedev.kernel.mmu_notifier import Event
+from zonedev.kernel.mprotect import Mprotect
 from zonedev.kernel.pgtable import Mm, Task, Vma
 from zonedev.lang.primitives import down_read, down_write, downgrade_write, up_read, up_write
 from zonedev.lang.runtime import at_setup, atomic, current, when
 
 
-class Mmap(Fork):
+class Mmap(Mprotect):
     """System calls that change address spaces, as of v7.2."""
 
     def mmap_fixed(k, va: int) -> bool:

@@ -79,6 +79,7 @@ class Nouveau(TestHmm):
     def nouveau_atomic_range_fault(k, mirror: Dmirror, va: int) -> bool:
         """Take a page for the device alone, and again if the range was invalidated meanwhile; nouveau
         gives up after a second (drivers/gpu/drm/nouveau/nouveau_svm.c)."""
+        k.needs_atomics()
         mm = mirror.mm
         vma = mm.vma_at[va]
         while True:

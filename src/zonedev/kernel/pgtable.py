@@ -53,6 +53,7 @@ class Pte(Packed):
     write: Any = BIT  # of a softleaf_t: a writable entry
     dirty: Any = BIT
     special: Any = BIT  # not for GUP-fast
+    protnone: Any = BIT  # present but to the CPU: PROT_NONE
     devmap: Any = BIT  # the bit that v6.17 removed
     page: Any = pointer(Page)
 
@@ -60,7 +61,7 @@ class Pte(Packed):
         if not self.present:
             what = LEAVES[self.leaf]
             return f"{what} {self.page!r}{' write' if self.write else ''}" if self.leaf else what
-        marks = ("dirty", "special", "devmap")
+        marks = ("dirty", "special", "protnone", "devmap")
         flags = ["write" if self.write else "read", *(m for m in marks if getattr(self, m))]
         return f"{self.page!r} {','.join(flags)}"
 
@@ -74,6 +75,7 @@ class HmmPfn(Packed):
 
     write: Any = BIT
     error: Any = BIT
+    huge: Any = BIT  # of a huge entry: the order is that of a PMD
     page: Any = pointer(Page)
 
 
@@ -153,6 +155,8 @@ class Vma(Record):
     in_anon_vma: Any = flag(quiet=True)  # in its tree
     copies: Any = const(())  # the pages that the allocator has for it
     linked: Any = flag()  # in the mm's tree
+    vm_read: Any = flag(initial=True, quiet=True)  # VM_READ, VM_WRITE
+    vm_write: Any = flag(initial=True, quiet=True)
     in_i_mmap: Any = flag()  # in the mapping's tree
 
 
@@ -190,6 +194,17 @@ class Pgtable(MmuNotifier):
     #: is not with INVLPGB (v6.15 on), with KVM, Hyper-V or Xen paravirtual flushes, or on
     #: arm64; the designs of those years assume the weaker machine.
     TLB_FLUSH_BY_IPI = False
+
+    #: Whether a scenario restricts what VMAs allow; if not, all can be read and written.
+    permissions_exist = False
+
+    def may_read(k, vma: Vma) -> bool:
+        """VM_READ, which changes under mmap_lock only (include/linux/mm.h)."""
+        return not k.permissions_exist or vma.vm_read
+
+    def may_write(k, vma: Vma) -> bool:
+        """VM_WRITE (include/linux/mm.h)."""
+        return not k.permissions_exist or vma.vm_write
 
     def huge_start(k, vma: Vma, va: int) -> int:
         """Where the huge entry that maps `va` begins."""

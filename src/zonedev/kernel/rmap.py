@@ -124,11 +124,7 @@ class Rmap(Pgtable):
                 up_read(anon_vma.rwsem)
 
     def folio_lock_anon_vma_read(k, folio: Page, anon_vma: AnonVma) -> bool:
-        """False where nothing maps the folio any more, and so nothing keeps the anon_vma (mm/rmap.c).
-        Stories of private memory, whose driver migrates by address, take the lock as it is."""
-        if not k.coherent_exists:
-            down_read(anon_vma.rwsem)
-            return True
+        """False where nothing maps the folio any more, and so nothing keeps the anon_vma (mm/rmap.c)."""
         with atomic("RCU keeps its memory while the lock is tried, and folio_mapped() is asked again"):
             when(lambda: folio._mapcount.value == 0 or not anon_vma.rwsem.writer)
             mapped = folio._mapcount.value > 0

@@ -113,7 +113,8 @@ class Softleaf(Rmap):
 
     def restore_exclusive_pte(k, vma: Vma, va: int, orig_pte: Pte) -> None:
         """Writable if it still may be: can_change_pte_writable() (mm/memory.c)."""
-        writable = orig_pte.page.anon_exclusive
+        exclusive = orig_pte.page.anon_exclusive
+        writable = k.may_write(vma) and exclusive
         vma.mm.pte[va] = Pte(present=True, write=writable, dirty=writable, page=orig_pte.page)
 
     # --- fork --------------------------------------------------------------------------------------

@@ -7,10 +7,10 @@ from typing import Any
 from zonedev.kernel.gup import FOLL_GET, FOLL_LONGTERM, FOLL_PCI_P2PDMA, FOLL_PIN, FOLL_WRITE
 from zonedev.kernel.inode import Inode
 from zonedev.kernel.mapping import VmFile
-from zonedev.kernel.p2pdma import P2pdma
 from zonedev.kernel.page import DevPagemap, MemoryType, Page
 from zonedev.kernel.pgtable import NONE, Mm, Pte, Task, Vma, VmaTree
 from zonedev.kernel.rmap import AnonVma
+from zonedev.kernel.test_hmm_ioctl import TestHmmIoctl
 from zonedev.lang.errors import SpecError
 from zonedev.lang.primitives import (
     WARN_ON,
@@ -22,12 +22,12 @@ from zonedev.lang.primitives import (
     wait_for_completion,
 )
 from zonedev.lang.records import replace
-from zonedev.lang.runtime import atomic, current, note
+from zonedev.lang.runtime import atomic, current, ensure, note
 
 __all__ = ["FOLL_GET", "FOLL_LONGTERM", "FOLL_PCI_P2PDMA", "FOLL_PIN", "FOLL_WRITE", "Kernel"]
 
 
-class Kernel(P2pdma):
+class Kernel(TestHmmIoctl):
     """The system-call layer as of v7.2: what a scenario's `t` offers."""
 
     #: The name on the command line, and what sets the design apart in a few words.
@@ -243,7 +243,7 @@ class Kernel(P2pdma):
         pmd = mm.pmd[vma.start]
         if pmd.page is None:
             return k.walk_entry(mm.pte, va, vma, va, write)
-        if not pmd.present or (write and not pmd.write):
+        if not pmd.present or (write and not pmd.write) or (k.permissions_exist and pmd.protnone):
             return NONE
         if write and not pmd.dirty:
             pmd = replace(pmd, dirty=True)
@@ -253,7 +253,7 @@ class Kernel(P2pdma):
     def walk_entry(k, table: Any, at: int, vma: Vma, va: int, write: bool) -> Pte:
         """The entry at `at`, which maps `va`; a store makes it dirty."""
         entry = table[at]
-        if not entry.present or (write and not entry.write):
+        if not entry.present or (write and not entry.write) or (k.permissions_exist and entry.protnone):
             return NONE
         if write and not entry.dirty:
             entry = replace(entry, dirty=True)
@@ -266,12 +266,18 @@ class Kernel(P2pdma):
         mm = current().mm
         vma = mm.vma_at[va]
         down_read(mm.mmap_lock)
-        if not vma.linked:
+        if not k.may_access(vma, write):
             up_read(mm.mmap_lock)
             return False
         done = k.handle_mm_fault(vma, va, write)
         up_read(mm.mmap_lock)
         return done
+
+    def may_access(k, vma: Vma, write: bool) -> bool:
+        """Whether there is a VMA, and it allows the access (arch/x86/mm/fault.c, access_error)."""
+        if not vma.linked:
+            return False
+        return k.may_write(vma) if write else k.may_read(vma)
 
     # --- DMA ---------------------------------------------------------------------------------------
 
@@ -300,7 +306,14 @@ class Kernel(P2pdma):
 
     def get_user_pages_fast(k, va: int, flags: int = FOLL_WRITE) -> Page | None:
         """Take a plain reference, without locks where that works (mm/gup.c)."""
-        page = k.gup_fast_fallback(va, flags | FOLL_GET)
+        return k.held(k.gup_fast_fallback(va, flags | FOLL_GET))
+
+    def get_user_pages(k, va: int, flags: int = FOLL_WRITE) -> Page | None:
+        """Take a plain reference, with the locks (mm/gup.c)."""
+        return k.held(k.gup_longterm_locked(va, flags | FOLL_GET))
+
+    def held(k, page: Page | None) -> Page | None:
+        """Note the reference as the caller's."""
         if page is not None:
             current().gets[page._index] = current().gets[page._index] + 1
         return page
@@ -324,6 +337,16 @@ class Kernel(P2pdma):
     def must_fork(k, child: Task) -> None:
         """fork() where the program ends if that fails."""
         WARN_ON(not k.fork(child), "fork() fails")
+
+    def read_value(k, va: int) -> int:
+        """What a test reads at an address; a signal ends it."""
+        page = k.touch(va, False)
+        ensure("suite-asserts", page is not None, "a load from VA {} ends in a signal", va)
+        return 0 if page is None else page.frame.data
+
+    def assert_eq(k, what: str, found: int, wanted: int) -> None:
+        """ASSERT_EQ() of a test (tools/testing/selftests/kselftest_harness.h)."""
+        ensure("suite-asserts", found == wanted, "{} is {}, not {}", what, found, wanted)
 
     def observe(k, label: str, page: Page) -> int:
         """Note the counts of a page's folio; part of no kernel."""

@@ -16,7 +16,8 @@ from zonedev.kernel.migrate_device import SELECT_DEVICE_COHERENT, SELECT_DEVICE_
 from zonedev.kernel.mmu_notifier import Event, MmuIntervalNotifier
 from zonedev.kernel.page import MemoryType, Page
 from zonedev.kernel.pgtable import Vma
-from zonedev.lang.primitives import Lock, down_read, lock, unlock, up_read
+from zonedev.lang.errors import SpecError
+from zonedev.lang.primitives import WARN_ON, Lock, down_read, lock, unlock, up_read
 from zonedev.lang.records import BIT, Packed, Record, array, const, embed, flag, packed, pointer
 from zonedev.lang.runtime import at_setup, atomic, current
 
@@ -55,6 +56,7 @@ class Dmirror(Record):
     notifier: Any = const()
     mutex: Any = embed(Lock)
     pt: Any = array(packed(DevicePte))
+    fail_alloc: Any = flag(quiet=True)  # HMM_DMIRROR_FLAG_FAIL_ALLOC
 
 
 class TestHmm(DeviceExclusive):
@@ -68,14 +70,14 @@ class TestHmm(DeviceExclusive):
         """A device with `pages` pages of private memory, or of memory that the CPU can reach as well
         (`coherent`); `atomics`: one that takes exclusive access."""
         device = self.system.new(DmirrorDevice)
-        self.exclusive_exists = self.exclusive_exists or atomics
+        self.exclusive_exists = self.exclusive_exists or atomics or self.system.sparse
         if pages:
             kind = MemoryType.COHERENT if coherent else MemoryType.PRIVATE
             self.private_exists = self.private_exists or not coherent
             self.coherent_exists = self.coherent_exists or coherent
             device.pgmap = self.memremap_pages(pages, kind)
             device.pgmap.owner = device
-            device.pages = device.pgmap.pages
+            device.pages = tuple(device.pgmap.pages[i] for i in range(pages))
             for page, second in zip(device.pages[::2], device.pages[1::2], strict=False):
                 page.second = second
             self.grow()
@@ -117,29 +119,35 @@ class TestHmm(DeviceExclusive):
             if first <= va < first + nr:
                 mirror.pt[va] = NO_ENTRY
 
-    def dmirror_range_fault(k, mirror: Dmirror, first: int, nr: int, write: bool) -> bool:
+    def dmirror_range_fault(k, mirror: Dmirror, first: int, nr: int, write: bool) -> int:
         """Look up a range, and map it unless it was invalidated meanwhile (lib/test_hmm.c)."""
         while True:
             k.mmu_interval_read_begin(mirror.notifier)
             down_read(mirror.mm.mmap_lock)
             result = k.hmm_range_fault(mirror.notifier, mirror.mm, first, nr, True, write, mirror.mdevice)
             up_read(mirror.mm.mmap_lock)
-            if result == Hmm.EFAULT:
-                return False
             if result == Hmm.OK:
                 lock(mirror.mutex)
                 if not k.mmu_interval_read_retry(mirror.notifier):
                     break
                 unlock(mirror.mutex)
-        k.dmirror_do_fault(mirror, first, nr)
+            elif result != Hmm.EBUSY:
+                return result
+        done = k.dmirror_do_fault(mirror, first, nr, write)
         unlock(mirror.mutex)
-        return True
+        return Hmm.OK if done else Hmm.EFAULT
 
-    def dmirror_do_fault(k, mirror: Dmirror, first: int, nr: int) -> None:
-        """lib/test_hmm.c"""
+    def dmirror_do_fault(k, mirror: Dmirror, first: int, nr: int, write: bool) -> bool:
+        """False where a write was asked for and the page is read-only, of which hmm_range_fault() says
+        nothing where it is the caller's own (lib/test_hmm.c)."""
+        done = True
         for va in range(first, first + nr):
             pfn = current().hmm_pfns[va]
-            mirror.pt[va] = DevicePte(page=pfn.page, write=pfn.write)
+            if WARN_ON(write and not pfn.write, "dmirror_do_fault() of a page that it may not write to"):
+                done = False
+            elif done:
+                mirror.pt[va] = DevicePte(page=pfn.page, write=pfn.write)
+        return done
 
     # --- what the device does ------------------------------------------------------------------------
 
@@ -148,14 +156,14 @@ class TestHmm(DeviceExclusive):
         cannot be served."""
         while True:
             page = k.device_load(mirror, va)
-            if page is not None or not k.dmirror_range_fault(mirror, va, 1, False):
+            if page is not None or k.dmirror_range_fault(mirror, va, 1, False) != Hmm.OK:
                 return page
 
     def gpu_write(k, mirror: Dmirror, va: int, value: int = 2) -> Page | None:
         """The device stores `value` to an address; as gpu_read()."""
         while True:
             page = k.device_store(mirror, va, value)
-            if page is not None or not k.dmirror_range_fault(mirror, va, 1, True):
+            if page is not None or k.dmirror_range_fault(mirror, va, 1, True) != Hmm.OK:
                 return page
 
     def device_load(k, mirror: Dmirror, va: int) -> Page | None:
@@ -194,6 +202,18 @@ class TestHmm(DeviceExclusive):
                 k.zone_device_page_init(found, device.pgmap)
         return found
 
+    def dmirror_alloc(k, mirror: Dmirror, large: bool = False) -> Page | None:
+        """The same on behalf of a mirror (lib/test_hmm.c)."""
+        return k.dmirror_devmem_alloc_page(mirror.mdevice, large)
+
+    def dmirror_alloc_page(k, vma: Vma, mirror: Dmirror) -> Page | None:
+        """A page of the system for one that a mirror gives up (lib/test_hmm.c)."""
+        return k.alloc_page(vma)
+
+    def dmirror_alloc_huge_folio(k, vma: Vma, mirror: Dmirror) -> Page | None:
+        """A huge one (lib/test_hmm.c)."""
+        return k.alloc_huge_folio(vma)
+
     def other_half_free(k, page: Page, large: bool) -> bool:
         """Whether a page can be given out as a huge one, where that is wanted."""
         return not large or page.second.free
@@ -230,30 +250,30 @@ class TestHmm(DeviceExclusive):
         """All such devices."""
         return [d for d in self.system.instances(DmirrorDevice) if isinstance(d, DmirrorDevice)]
 
-    def dmirror_migrate_to_device(k, mirror: Dmirror, first: int, nr: int = 1) -> bool:
+    def dmirror_migrate_to_device(k, mirror: Dmirror, va: int, nr: int = 1) -> bool:
         """HMM_DMIRROR_MIGRATE_TO_DEV: whether the device has a mapping of every page afterwards
         (lib/test_hmm.c)."""
         device = mirror.mdevice
         mm = mirror.mm
-        vma = mm.vma_at[first]
+        vma = mm.vma_at[va]
         down_read(mm.mmap_lock)
         if not vma.linked:
             up_read(mm.mmap_lock)
             return False
-        k.migrate_vma_setup(vma, first, nr, SELECT_SYSTEM, device, None)
-        k.dmirror_migrate_alloc_and_copy(mirror, first, nr)
-        k.migrate_vma_pages(vma, first, nr, device, None)
-        k.dmirror_migrate_finalize_and_map(mirror, first, nr)
-        k.migrate_vma_finalize(first, nr, None)
+        k.migrate_vma_setup(vma, va, nr, SELECT_SYSTEM, device, None)
+        k.dmirror_migrate_alloc_and_copy(mirror, va, nr)
+        k.migrate_vma_pages(vma, va, nr, device, None)
+        k.dmirror_migrate_finalize_and_map(mirror, va, nr)
+        k.migrate_vma_finalize(va, nr, None)
         up_read(mm.mmap_lock)
-        return k.dmirror_do_read(mirror, first, nr)
+        return k.dmirror_do_read(mirror, va, nr)
 
     def dmirror_migrate_alloc_and_copy(k, mirror: Dmirror, first: int, nr: int) -> None:
         """A huge page for a huge one, if there is room for it, or two (lib/test_hmm.c)."""
         for va in range(first, first + nr):
             if current().migrates[va]:
                 large = nr == 2 and va == first and current().compounds[va]
-                dpage = k.dmirror_devmem_alloc_page(mirror.mdevice, True) if large else None
+                dpage = k.dmirror_alloc(mirror, True) if large else None
                 if dpage is not None:
                     k.dmirror_copy_huge(mirror, va, dpage)
                 elif large:
@@ -269,7 +289,7 @@ class TestHmm(DeviceExclusive):
 
     def dmirror_copy_page(k, mirror: Dmirror, va: int, spage: Page | None) -> None:
         """One page, if the device has room for it (lib/test_hmm.c)."""
-        dpage = k.dmirror_devmem_alloc_page(mirror.mdevice)
+        dpage = k.dmirror_alloc(mirror)
         if dpage is not None:
             dpage.zone_device_data = mirror
             current().dst[va] = dpage
@@ -340,7 +360,7 @@ class TestHmm(DeviceExclusive):
         for va in range(first, first + nr):
             if current().src[va] is not None and current().migrates[va]:
                 huge = va + 1 < first + nr and current().compounds[va]
-                dpage = k.alloc_huge_folio(vma) if huge else None
+                dpage = k.dmirror_alloc_huge_folio(vma, mirror) if huge else None
                 if dpage is not None:
                     k.dmirror_fault_copy_huge(va, mirror, dpage)
                 elif not k.dmirror_fault_copy_page(vma, va, mirror, current().src[va]):
@@ -353,7 +373,7 @@ class TestHmm(DeviceExclusive):
 
     def dmirror_fault_copy_page(k, vma: Vma, va: int, mirror: Dmirror, spage: Page | None) -> bool:
         """One page; false where there is none in the system (lib/test_hmm.c)."""
-        dpage = k.alloc_page(vma)
+        dpage = k.dmirror_alloc_page(vma, mirror)
         if dpage is None:
             return False
         k.folio_lock(dpage)
@@ -372,19 +392,19 @@ class TestHmm(DeviceExclusive):
         mirror.pt[va + 1] = NO_ENTRY
         k.copy_user_page(dpage.second, k.second_of(spage))
 
-    def dmirror_migrate_to_system(k, mirror: Dmirror, first: int, nr: int = 1) -> bool:
+    def dmirror_migrate_to_system(k, mirror: Dmirror, va: int, nr: int = 1) -> bool:
         """HMM_DMIRROR_MIGRATE_TO_SYS; false for an error (lib/test_hmm.c)."""
         mm = mirror.mm
-        vma = mm.vma_at[first]
+        vma = mm.vma_at[va]
         down_read(mm.mmap_lock)
         if not vma.linked:
             up_read(mm.mmap_lock)
             return False
-        k.migrate_vma_setup(vma, first, nr, k.dmirror_select_device(mirror), mirror.mdevice, None)
-        done = k.dmirror_devmem_fault_alloc_and_copy(vma, first, nr, mirror)
+        k.migrate_vma_setup(vma, va, nr, k.dmirror_select_device(mirror), mirror.mdevice, None)
+        done = k.dmirror_devmem_fault_alloc_and_copy(vma, va, nr, mirror)
         if done:
-            k.migrate_vma_pages(vma, first, nr, mirror.mdevice, None)
-        k.migrate_vma_finalize(first, nr, None)
+            k.migrate_vma_pages(vma, va, nr, mirror.mdevice, None)
+        k.migrate_vma_finalize(va, nr, None)
         up_read(mm.mmap_lock)
         return done
 
@@ -444,25 +464,32 @@ class TestHmm(DeviceExclusive):
 
     # --- exclusive access ----------------------------------------------------------------------------------
 
-    def dmirror_exclusive(k, mirror: Dmirror, first: int, nr: int = 1) -> bool:
+    def dmirror_exclusive(k, mirror: Dmirror, va: int, nr: int = 1) -> bool:
         """HMM_DMIRROR_EXCLUSIVE: take pages for the device alone, one by one, and read them.  No sequence
         number is looked at (lib/test_hmm.c)."""
+        k.needs_atomics()
         mm = mirror.mm
         done = True
         down_read(mm.mmap_lock)
-        for va in range(first, first + nr):
-            vma = mm.vma_at[va]
+        for at in range(va, va + nr):
+            vma = mm.vma_at[at]
             page: Page | None = None
             if done and vma.linked:
-                page = k.make_device_exclusive(vma, va, None)
+                page = k.make_device_exclusive(vma, at, None)
             if page is None:
                 done = False
             else:
-                k.dmirror_atomic_map(mirror, va, page)
+                k.dmirror_atomic_map(mirror, at, page)
                 k.folio_unlock(k.page_folio(page))
                 k.folio_put(k.page_folio(page))
         up_read(mm.mmap_lock)
-        return done and k.dmirror_do_read(mirror, first, nr)
+        return done and k.dmirror_do_read(mirror, va, nr)
+
+    @at_setup
+    def needs_atomics(self) -> None:
+        """SpecError where no device was made for it: no fault would look for its entries."""
+        if not self.exclusive_exists:
+            raise SpecError("exclusive access: make the device with dmirror_device(atomics=True)")
 
     def dmirror_atomic_map(k, mirror: Dmirror, va: int, page: Page) -> None:
         """lib/test_hmm.c"""

@@ -30,6 +30,7 @@ def verdict_object(verdict: Verdict) -> dict[str, Any]:
         "seconds": round(verdict.seconds, 3),
         "stopped": verdict.stopped,
         "covered": verdict.covered,
+        "loop": verdict.loop,
         "trace": [step_object(s) for s in verdict.trace],
         **({} if verdict.observed is None else {"observed": verdict.observed}),
     }

@@ -25,6 +25,7 @@ SHORT = {
     "exclusive-access": "exclusiv",
     "one-live-copy": "one-copy",
     "kernel-asserts": "warn",
+    "suite-asserts": "suite",
 }
 
 

@@ -10,17 +10,18 @@ functions with the nearest common caller become one line under the caller's name
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import groupby, pairwise
 
 from zonedev.explore.check import HOLDS, UNDETERMINED, VIOLATED, Verdict
-from zonedev.explore.trace import TraceStep, shorten
+from zonedev.explore.trace import TraceStep, shared_calls, shorten
 
 WIDTH = 80
 MAX_LINES = 20
 NAME_WIDTH = 20
 INDENT = 4
+REPEATS = "-- from here on this repeats for ever:"
 
 #: Rules about waiting: who holds which lock is what their counterexamples are about.
 WAITING_RULES = frozenset(
@@ -29,6 +30,7 @@ WAITING_RULES = frozenset(
 
 #: What only counterexamples to one rule are about; in all others it is left out.
 SUBJECT = {"mapping-exact": (".mapping", ".index")}
+NOT_OF_WAITING = tuple(way for ways in SUBJECT.values() for way in ways)
 
 
 @dataclass
@@ -89,12 +91,31 @@ def render(verdict: Verdict) -> str:
         last += f"; {plural(verdict.states, 'state', 'states')} explored"
     last = wrapped(last, "   ")
     room = MAX_LINES - sum(part.count("\n") + 1 for part in (head, tail, last))
-    return "\n".join([head, *story(steps, room, verdict.rule), tail, last])
+    if verdict.loop is None:
+        told = story(steps, room, spoken_of(steps, verdict.rule))
+    else:
+        told = lasso(steps[: verdict.loop - 1], steps[verdict.loop - 1 :], room, verdict.rule)
+    return "\n".join([head, *told, tail, last])
 
 
-def story(steps: Sequence[TraceStep], room: int, rule: str | None = None) -> list[str]:
-    """The steps in `room` lines, as far as telling them more tersely gets there."""
-    groups = grouped(steps, spoken_of(steps, rule))
+def lasso(before: Sequence[TraceStep], again: Sequence[TraceStep], room: int, rule: str | None) -> list[str]:
+    """The steps that lead to a loop, and one round of it, for which there is more room.
+
+    Of a short loop all is told: what was read, and each lock.  Of a long one, only what a task
+    leaves changed when the next goes on.
+    """
+    everything = {c.where for s in again for c in s.changes if not c.where.endswith(NOT_OF_WAITING)}
+    loop = list(lines_of(grouped(again, everything, reads=True)))
+    if len(loop) > room * 2 // 3:
+        runs = (changed_for_good(list(run)) for _, run in groupby(again, lambda step: step.task))
+        loop = story(again, room * 2 // 3, everything & set[str]().union(*runs))
+    return [*story(before, room - 1 - len(loop), spoken_of(before, rule)), REPEATS, *loop]
+
+
+def story(steps: Sequence[TraceStep], room: int, kept: Set[str] = frozenset()) -> list[str]:
+    """The steps in `room` lines, as far as telling them more tersely gets there; `kept` are quiet
+    locations that are told too."""
+    groups = grouped(steps, kept)
     told = list(lines_of(groups))
     if len(told) <= room:
         return told
@@ -107,17 +128,16 @@ def story(steps: Sequence[TraceStep], room: int, rule: str | None = None) -> lis
 def spoken_of(steps: Sequence[TraceStep], rule: str | None) -> set[str]:
     """Of the locations that are left out otherwise, those that a counterexample to a rule is about;
     where it is about waiting, those that have changed for good, such as a lock that is still held."""
-    ways = [way for ways in SUBJECT.values() for way in ways]
     if rule in WAITING_RULES:
-        return {where for where in changed_for_good(steps) if not where.endswith(tuple(ways))}
+        return {where for where in changed_for_good(steps) if not where.endswith(NOT_OF_WAITING)}
     if rule in SUBJECT:
         return {c.where for s in steps for c in s.changes if c.where.endswith(SUBJECT[rule])}
     return set()
 
 
-def grouped(steps: Sequence[TraceStep], kept: set[str]) -> list[Group]:
-    """The steps by task and system call, net changes by function; `kept` are quiet locations that
-    are told too."""
+def grouped(steps: Sequence[TraceStep], kept: Set[str], reads: bool = False) -> list[Group]:
+    """The steps by task and system call, net changes by function; `reads`: with all statements that
+    only read."""
     groups: list[Group] = []
     for at, step in enumerate(steps):
         if not groups or groups[-1].task != step.task or groups[-1].call != step.call:
@@ -131,7 +151,7 @@ def grouped(steps: Sequence[TraceStep], kept: set[str]) -> list[Group]:
                 rows.append(Row(step.calls, step.n))
             rows[-1].add(step.n, ((c.where, c.old, c.new) for c in seen))
             rows[-1].final = final
-        elif leaving and all(c.old == c.new for c in step.changes):
+        elif (leaving or reads) and all(c.old == c.new for c in step.changes):
             rows.append(Row(step.calls, step.n, said=step.text, final=final))
     return coalesced(groups)
 
@@ -178,7 +198,7 @@ def merge_nearest(groups: list[Group]) -> bool:
             before = len(list(lines_of([group], fold=True)))
             merged = Group(group.task, group.call, joined(group.rows, at))
             saves = len(list(lines_of([merged], fold=True))) < before
-            depth = common(a.calls, b.calls)
+            depth = len(shared_calls(a.calls, b.calls))
             if best is None or (saves, depth) > best[:2]:
                 best = (saves, depth, group, at)
     if best is None:
@@ -191,21 +211,11 @@ def merge_nearest(groups: list[Group]) -> bool:
 def joined(rows: Sequence[Row], at: int) -> list[Row]:
     """The rows with row `at` and the next one made one; without it where nothing is left to tell."""
     first, second = rows[at], rows[at + 1]
-    row = Row(first.calls[: common(first.calls, second.calls)], second.last, dict(first.changes))
+    row = Row(tuple(shared_calls(first.calls, second.calls)), second.last, dict(first.changes))
     row.final = second.final
     row.add(second.last, ((w, old, new) for w, (old, new) in second.changes.items()))
     told = [row] if row.net() or row.final or len(rows) == 2 else []
     return [*rows[:at], *told, *rows[at + 2 :]]
-
-
-def common(a: Sequence[str], b: Sequence[str]) -> int:
-    """How many calls two stacks share, from the outermost on."""
-    shared = 0
-    for x, y in zip(a, b, strict=False):
-        if x != y:
-            break
-        shared += 1
-    return max(shared, 1)
 
 
 def lines_of(groups: Sequence[Group], fold: bool = False) -> Iterator[str]:

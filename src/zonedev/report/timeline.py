@@ -14,17 +14,19 @@ MAX_COLUMNS = 4
 LEFT = 38  # columns for what is done; the counters have the rest
 
 
+#: Operations up to which a timeline is printed, and not only what was counted.
+FEW = 4
+
+
 def render(timeline: Timeline) -> str:
-    """A line for each function that changed something, with the counters after it."""
+    """A line for each function that changed something, with the counters after it; where there are many
+    operations only what was counted of them."""
+    if timeline.operations > FEW:
+        return "\n".join([headline(timeline), *counted(timeline), end(timeline)])
     shown = timeline.counts[:MAX_COLUMNS]
     values = dict(timeline.initial)
     heads = [w.rpartition(".")[::2] for w in shown]
-    scope = ", ".join(f"{n}={v}" for n, v in timeline.scope.items())
-    lines = [
-        wrapped(
-            f"{timeline.scenario}, {timeline.design}{f' ({scope})' if scope else ''}, seed {timeline.seed}"
-        )
-    ]
+    lines = [headline(timeline)]
     widths = [max(len(owner), len(name)) for owner, name in heads]
     while shown and sum(widths) + len(widths) > WIDTH - LEFT:
         shown, widths, heads = shown[:-1], widths[:-1], heads[:-1]
@@ -35,11 +37,30 @@ def render(timeline: Timeline) -> str:
     hidden = timeline.counts[len(shown) :]
     if hidden:
         lines.append(wrapped(f"(counters without a column: {', '.join(hidden)})"))
-    if timeline.ending == "finished":
-        lines.append(f"=> finished after {len(timeline.steps)} steps")
-    else:
-        lines.append(wrapped(f"=> {timeline.ending}: {timeline.text}", "   "))
-    return "\n".join(lines)
+    return "\n".join([*lines, *counted(timeline), end(timeline)])
+
+
+def headline(timeline: Timeline) -> str:
+    """What was run."""
+    scope = ", ".join(f"{n}={v}" for n, v in timeline.scope.items())
+    return wrapped(
+        f"{timeline.scenario}, {timeline.design}{f' ({scope})' if scope else ''}, seed {timeline.seed}"
+    )
+
+
+def counted(timeline: Timeline) -> Iterator[str]:
+    """How often the functions were called that the scenario has counted."""
+    for words, number in timeline.calls.items():
+        each = f" ({1000 * number // timeline.operations} per 1000)" if timeline.operations > FEW else ""
+        yield f"   {words}: {number}{each}"
+
+
+def end(timeline: Timeline) -> str:
+    """How it ended."""
+    if timeline.ending != "finished":
+        return wrapped(f"=> {timeline.ending}: {timeline.text}", "   ")
+    of = f"{timeline.operations} operations, " if timeline.operations > FEW else ""
+    return f"=> finished after {of}{len(timeline.steps)} steps"
 
 
 def body(timeline: Timeline, shown: list[str], widths: list[int], values: dict[str, str]) -> Iterator[str]:
@@ -92,6 +113,7 @@ def timeline_object(timeline: Timeline) -> dict[str, Any]:
         "seed": timeline.seed,
         "ending": timeline.ending,
         "text": timeline.text,
+        "calls": timeline.calls,
         "observations": [
             {"n": o.n, "task": o.task, "label": o.label, "value": o.value} for o in timeline.observations
         ],

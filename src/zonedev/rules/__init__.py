@@ -7,6 +7,7 @@ from zonedev.rules.blocks import BLOCK_REUSE, MAPPING_EXACT
 from zonedev.rules.counts import REFCOUNT_EXACT
 from zonedev.rules.devices import EXCLUSIVE_ACCESS, IN_USE, MIRROR_COHERENT, ONE_LIVE_COPY
 from zonedev.rules.integrity import DATA_INTEGRITY
+from zonedev.rules.suites import SUITE_ASSERTS
 from zonedev.rules.unbind import UNBIND_DRAINED
 
 PAGE_LIFETIME = Rule(
@@ -52,5 +53,6 @@ RULES: dict[str, Rule] = {
         TRUNCATE_TERMINATES,
         FAULT_TERMINATES,
         KERNEL_ASSERTS,
+        SUITE_ASSERTS,
     )
 }

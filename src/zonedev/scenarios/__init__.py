@@ -83,6 +83,7 @@ from zonedev.scenarios.pmem_unbind_order import PmemUnbindOrder
 from zonedev.scenarios.private_mapping import PrivateMappingRefcounts, PrivateVsTruncate
 from zonedev.scenarios.private_memory import (
     ForkOfPrivate,
+    ForkThenDeviceWrite,
     MigrateRoundtrip,
     MigrateVsCpuFault,
     MigrateVsDeviceWrite,
@@ -196,6 +197,7 @@ SCENARIOS: dict[str, type[Scenario]] = {
         MigrateVsTouch,
         MigrateVsFork,
         ForkOfPrivate,
+        ForkThenDeviceWrite,
         MigrateVsMunmap,
         MigrateVsZap,
         MigrateVsGup,

@@ -63,6 +63,8 @@ class Scenario:
     expected: ClassVar[Mapping[str, Expected]] = {}
     #: Whether its tasks call observe(), in an order that no schedule changes.
     observes: ClassVar[bool] = False
+    #: Kernel functions whose calls `zonedev run` counts, by what to call these.
+    counted: ClassVar[Mapping[str, str]] = {}
     #: Orders of the tasks' calls, such as "A B A", in which real kernels are tried; "" where
     #: the tasks wait for each other.  Empty where no program can do what the tasks do.
     orders: ClassVar[tuple[str, ...]] = ()
@@ -106,6 +108,28 @@ class Scenario:
                     function = value.__func__ if isinstance(value, staticmethod) else value
                     found[attribute.removeprefix(prefix)] = function
         return found
+
+
+class Case(Scenario):
+    """A case of a test suite that others wrote, or a round of one: all rounds decide.
+
+    `case` is what the suite calls it, `variant` for what it is run.  Where `unmodelled` says why, there is
+    nothing to check; what it `leaves_out` is no round here.
+    """
+
+    case: ClassVar[str] = ""
+    unmodelled: ClassVar[str] = ""
+    leaves_out: ClassVar[str] = ""
+
+    @classmethod
+    def test(cls) -> str:
+        """The name of the case in its suite."""
+        raise NotImplementedError
+
+    @classmethod
+    def variant(cls) -> str:
+        """For what it is run; "either" where that makes no difference."""
+        raise NotImplementedError
 
 
 def full_scope(scenario: type[Scenario], given: Mapping[str, str | int]) -> dict[str, Any]:

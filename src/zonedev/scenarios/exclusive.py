@@ -5,12 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from zonedev.kernel import FOLL_WRITE
-from zonedev.scenarios.base import Scenario, holds, violated
+from zonedev.scenarios.base import Scenario, Scope, holds, violated
 from zonedev.scenarios.parts import EXCLUSIVE_RELEASES, EXCLUSIVE_RULES, huge_page, mirrored_page
 
 V1 = "device-exclusive-2025-v1"
 #: That two who want one page take it from each other for ever is a scenario of its own.
 SAFETY = tuple(r for r in EXCLUSIVE_RULES if r not in ("fault-terminates", "removal-terminates"))
+OPERATIONS = {"operations": Scope(1, 1, 1000, "operations of each task")}
+COUNTED = {
+    "faults of the CPU": "do_user_addr_fault",
+    "faults of the device": "nouveau_atomic_range_fault",
+    "invalidations": "invalidate",
+}
 TEXT_5 = "Simona Vetter and Alistair Popple on make_device_exclusive(), 2025-01-30"
 
 
@@ -154,6 +160,8 @@ class ExclusiveAtomics(Scenario):
     source = "Simona Vetter on make_device_exclusive(), 2025-01-30: not supporting thp entries is a feature"
     rules = EXCLUSIVE_RULES
     progress = "fault-terminates"
+    scope = OPERATIONS
+    counted = COUNTED
     expected = {
         **dict.fromkeys((*EXCLUSIVE_RELEASES, V1), holds("each has an entry of its own")),
         "device-exclusive-huge": violated("fault-terminates", "each takes all of it from the other"),
@@ -166,10 +174,12 @@ class ExclusiveAtomics(Scenario):
         m.task("A").touch(m.va + 1)
 
     def task_A(t: Any, m: Any) -> None:
-        t.touch(m.va + 1, True, 3)
+        for _ in range(m.scope["operations"]):
+            t.touch(m.va + 1, True, 3)
 
     def task_gpu(t: Any, m: Any) -> None:
-        t.gpu_atomic(m.mirror, m.va)
+        for _ in range(m.scope["operations"]):
+            t.gpu_atomic(m.mirror, m.va)
 
 
 class ExclusiveAtomicsSamePage(Scenario):
@@ -181,6 +191,8 @@ class ExclusiveAtomicsSamePage(Scenario):
     source = TEXT_5
     rules = EXCLUSIVE_RULES
     progress = "fault-terminates"
+    scope = OPERATIONS
+    counted = COUNTED
     expected = dict.fromkeys(
         (*EXCLUSIVE_RELEASES, V1), violated("fault-terminates", "nobody is promised to come first")
     )
@@ -189,10 +201,12 @@ class ExclusiveAtomicsSamePage(Scenario):
         mirrored_page(m, atomics=True)
 
     def task_A(t: Any, m: Any) -> None:
-        t.touch(m.va, True, 3)
+        for _ in range(m.scope["operations"]):
+            t.touch(m.va, True, 3)
 
     def task_gpu(t: Any, m: Any) -> None:
-        t.gpu_atomic(m.mirror, m.va)
+        for _ in range(m.scope["operations"]):
+            t.gpu_atomic(m.mirror, m.va)
 
 
 class ExclusiveRetrySelf(Scenario):

@@ -26,6 +26,7 @@ class PrivateRefcounts(Scenario):
         "Jason Gunthorpe, Re: [PATCH v3 3/6] mm: support THP migration to device private memory, 2020-11-20"
     )
     observes = True
+    orders = ("",)
     progress = "fault-terminates"
     expected = {
         "linux-5.10": holds("an idle page has one reference, and one in use one more", counts(1, 2, 3, 1)),
@@ -61,6 +62,7 @@ class MigrateRoundtrip(Scenario):
     source = "Documentation/mm/hmm.rst"
     rules = PRIVATE_RULES
     progress = "fault-terminates"
+    orders = ("",)
     expected = dict.fromkeys(PRIVATE_RELEASES, holds("what the device wrote is found, in the only copy"))
 
     def setup(m: Any) -> None:
@@ -170,6 +172,33 @@ class ForkOfPrivate(Scenario):
     def task_B(t: Any, m: Any) -> None:
         t.ret_from_fork()
         t.touch(m.va, True, 2)
+
+
+class ForkThenDeviceWrite(Scenario):
+    """A process forks while it has a page in the memory of a device, which then writes to it.
+
+    hmm_range_fault() reports the caller's own memory as it is, also where a write was asked for and fork()
+    has made it read-only.
+    """
+
+    source = "mm/hmm.c: hmm_vma_handle_pte(); lib/test_hmm.c: dmirror_do_fault()"
+    rules = PRIVATE_RULES
+    progress = "fault-terminates"
+    orders = ("",)
+    expected = dict.fromkeys(PRIVATE_RELEASES, violated("kernel-asserts", "the driver warns, and fails"))
+
+    def setup(m: Any) -> None:
+        private_page(m, pages=3)
+        m.task("A").dmirror_migrate_to_device(m.mirror, m.va)
+        m.task("A").may_fork("B")
+        m.child = m.task("B").task
+
+    def task_A(t: Any, m: Any) -> None:
+        t.fork(m.child)
+        t.gpu_write(m.mirror, m.va)
+
+    def task_B(t: Any, m: Any) -> None:
+        t.ret_from_fork()
 
 
 class MigrateVsMunmap(Scenario):
