@@ -8,10 +8,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from zonedev.explore.finish import no_finish_text
+from zonedev.explore.finish import livelock_text, no_finish_text
 from zonedev.explore.replay import Ending, Replay
 from zonedev.explore.result import (
     DEADLOCK,
+    LIVELOCK,
     LOST_WAKEUP,
     NO_FINISH,
     Exploration,
@@ -37,6 +38,7 @@ class Verdict:
 
     `objects` says in words what broke the rule, `covered` is the depth up to which all
     states were found where a limit (`stopped`) was hit, `seconds` is wall-clock time.
+    `loop` is the number of the first step of those that repeat for ever.
     """
 
     scenario: str
@@ -53,6 +55,7 @@ class Verdict:
     seconds: float = 0.0
     stopped: str | None = None
     covered: int | None = None
+    loop: int | None = None
     trace: list[TraceStep] = field(default_factory=list)
     observed: dict[str, int] | None = None  # of a scenario that observes, by label
 
@@ -199,11 +202,14 @@ def judge(
         assert found.ending is not None
         fresh = set_up(scenario, design, verdict.scope, selection.monitors)
         replay = Replay(runner.ts, runner.code, fresh, selection.ignored)
-        ending = replay.run(found.path, found.ending)
+        ending = replay.run(found.path, found.ending, found.loop)
         verdict.verdict, verdict.trace = VIOLATED, ending.steps
         verdict.rule, verdict.objects = rule_of(found, ending, scenario), ending.text
         if found.ending == NO_FINISH:
             verdict.objects = no_finish_text(runner, found.path, verdict.trace)
+        elif found.loop is not None:
+            verdict.loop = found.loop + 1
+            verdict.objects = livelock_text(verdict.trace, verdict.loop, ending.text)
     elif found.stopped is not None:
         verdict.stopped, verdict.covered = found.stopped, max(0, found.depth - 1)
     else:
@@ -213,6 +219,11 @@ def judge(
 def rule_of(found: Exploration, ending: Ending, scenario: type[Scenario]) -> str:
     """The name of the rule that an ending breaks."""
     stuck = scenario.alone if ending.waiting == 1 else "no-deadlock"
-    special = {DEADLOCK: stuck, LOST_WAKEUP: "no-lost-wakeup", NO_FINISH: scenario.progress}
+    special = {
+        DEADLOCK: stuck,
+        LOST_WAKEUP: "no-lost-wakeup",
+        NO_FINISH: scenario.progress,
+        LIVELOCK: scenario.progress,
+    }
     assert found.ending is not None
     return special.get(found.ending) or str(ending.rule)

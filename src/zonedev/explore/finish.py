@@ -1,12 +1,12 @@
-"""Who can never finish any more: the words for a broken progress rule."""
+"""Who can never finish, or goes round for ever: the words for a broken progress rule."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from zonedev.explore.pygen import PythonSteps, State
 from zonedev.explore.runner import Runner
-from zonedev.explore.trace import TraceStep
+from zonedev.explore.trace import TraceStep, shared_calls
 
 #: How far a state that cannot finish is explored to say which tasks are at fault.
 FOLLOW = 20_000
@@ -27,6 +27,23 @@ def no_finish_text(runner: Runner, path: Iterable[tuple[int, int]], trace: list[
     where = {s.task: s for s in trace}
     parts = [f"{n} (last in {where[n].function}, {where[n].source})" if n in where else n for n in stuck]
     return f"from here on, {' and '.join(parts)} can never finish"
+
+
+def livelock_text(trace: Sequence[TraceStep], loop: int, waiting: str) -> str:
+    """Who goes round for ever from step `loop` on, and in which function each; `waiting`: who waits."""
+    again = trace[loop - 1 :]
+    calls: dict[str, Sequence[str]] = {}
+    for step in again:
+        calls[step.task] = shared_calls(calls.get(step.task, step.calls), step.calls)
+    names = sorted(calls)
+    go = "goes" if len(names) == 1 else "go"
+    steps = f"step {loop} repeats" if len(again) == 1 else f"steps {loop} to {loop + len(again) - 1} repeat"
+    functions = {n: calls[n][-1] if calls[n] else "?" for n in names}
+    where = "; ".join(f"{n} in {f}" for n, f in functions.items())
+    if len(set(functions.values())) == 1:
+        where = f"in {functions[names[0]]}"
+    text = f"{' and '.join(names)} {go} round for ever: {steps} ({where})"
+    return f"{text}; {waiting}" if waiting else text
 
 
 def successors(code: PythonSteps, state: State) -> list[tuple[int, int, State]]:

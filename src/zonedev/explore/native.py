@@ -21,10 +21,12 @@ from zonedev.explore import llvmgen
 from zonedev.explore import native_kernels as k
 from zonedev.explore.native_code import Code, cache_directory
 from zonedev.explore.native_finish import cannot_finish
+from zonedev.explore.native_loops import Loops
 from zonedev.explore.native_shortest import Trace
 from zonedev.explore.native_store import CHUNK, Store, TooMany
 from zonedev.explore.result import (
     DEADLOCK,
+    LIVELOCK,
     LOST_WAKEUP,
     NO_FINISH,
     Exploration,
@@ -33,6 +35,7 @@ from zonedev.explore.result import (
     Question,
     Report,
     State,
+    Stop,
     exceeded,
 )
 from zonedev.lang.errors import SpecError
@@ -43,10 +46,6 @@ T = TypeVar("T")
 BOX = 1 << 17  # states that a worker may keep for all others together
 ALONE = 1 << 11  # a smaller piece of work is not worth waking threads for
 REPORT_EVERY = 0.2  # seconds
-
-
-class Stop(Exception):
-    """A limit is reached; the text names it."""
 
 
 class NativeEngine:
@@ -127,6 +126,7 @@ class Search:
         self.levels: list[list[int]] = []  # where each level begins, by worker
         self.level = 0  # the level that is being expanded
         self.wrong: list[tuple[int, int, int]] = []  # worker, state and ending
+        self.loop: int | None = None  # the first step of the path that repeats
         self.stopped: str | None = None
         self.reported = self.begun
 
@@ -151,6 +151,7 @@ class Search:
         states = self.store.states
         result = Exploration(states, int(ctx[:, k.TRANSITIONS].sum()), len(self.levels) - 1, 0.0)
         result.path, result.ending, result.ends = path, ending, int(ctx[:, k.ENDS].sum())
+        result.loop = self.loop
         if path is not None:
             result.depth = len(path)
         elif self.stopped is not None:
@@ -179,7 +180,18 @@ class Search:
             bad, level = cannot_finish(self)
             if bad:
                 return trace.to(dict.fromkeys(bad, NO_FINISH), level)
+            return self.livelock(trace)
         return None, None
+
+    def livelock(self, trace: Trace) -> tuple[list[tuple[int, int]] | None, int | None]:
+        """A path that ends in a loop that can go on for ever; None twice where there is none."""
+        loops = Loops(self)
+        found = loops.livelock()
+        if found is None:
+            return None, None
+        path, _ = trace.to({loops.places[state]: LIVELOCK for state in found.states}, found.level)
+        path, self.loop = found.lasso(self.engine.expand, self.engine.ts.initial(), path)
+        return path, LIVELOCK
 
     def search(self) -> None:
         """Expand level by level, until nothing is new or a rule breaks."""
@@ -264,11 +276,11 @@ class Search:
         finally:
             wait(parts)
 
-    def look(self) -> None:
-        """Look at the clock and the limits; report progress."""
+    def look(self, more: int = 0) -> None:
+        """Look at the clock and the limits; report progress.  `more` bytes are in use beside the store."""
         now = time.perf_counter()
         states = self.store.states
-        stopped = exceeded(self.limits, states, now - self.begun, self.store.bytes)
+        stopped = exceeded(self.limits, states, now - self.begun, self.store.bytes + more)
         if stopped is not None:
             raise Stop(stopped)
         if self.report is not None and now - self.reported >= REPORT_EVERY:

@@ -1,4 +1,4 @@
-"""The kernels that look back: which states can finish, and the shortest way to a violation.
+"""The kernels that look back: which states can finish or go round, and the shortest way to a violation.
 
 Both expand states again instead of keeping edges, and look the successors up in
 tables that no longer change, so that several workers can do it at once.
@@ -107,6 +107,66 @@ def mark(shape: Any, ctx: Any, me: int, code: Any, can: Any, todo: Any) -> int:
                     marked += 1
                     break
     return marked
+
+
+@kernel
+def in_loops(shape: Any, ctx: Any, me: int, code: Any, pcs: Any, flags: Any, span: Any, marks: Any) -> None:
+    """Mark those of the worker's states from span[0] to span[1] in which all that can take a step
+    stand in a loop, and not all have finished.
+
+    A row of `pcs` is where a task's place is in a state (word, shift and mask), and where in
+    `flags` its places begin, of which those in a loop are 1.
+    """
+    expand, _, most = code
+    stride = 8 * (len(shape) + 1)
+    records = ctx[me, SCRATCH] + 24 * (BATCH + most)
+    for at in range(span[0], span[1]):
+        row = ctx[me, ROWS] + at * 8 * len(shape)
+        some = 0
+        for task in range(pcs.shape[0]):
+            some |= standing(row, pcs, flags, task)
+        if some == 0:
+            continue
+        n = call(expand, row, records)
+        if n > LOW:
+            continue
+        every = 1
+        for j in range(n):
+            task = (load(records + j * stride + 8 * len(shape)) >> 32) & 0xFFFF
+            every &= standing(row, pcs, flags, task)
+        marks[at] = every if n > 0 else 0
+
+
+@kernel
+def standing(row: int, pcs: Any, flags: Any, task: int) -> int:
+    """1 where a task stands in a loop."""
+    place: int = (load(row + 8 * pcs[task, 0]) >> pcs[task, 1]) & pcs[task, 2]
+    return flags[pcs[task, 3] + place]  # type: ignore[no-any-return]
+
+
+@kernel
+def peel(shape: Any, ctx: Any, me: int, code: Any, marks: Any, todo: Any) -> int:
+    """Take the marks off those of the worker's states in `todo` that lead to no marked state.
+
+    `marks[w]` is the address of a byte for each state of worker w.  Returns how many lost theirs.
+    """
+    expand, _, most = code
+    stride = 8 * (len(shape) + 1)
+    hashes = ctx[me, SCRATCH]
+    records = hashes + 24 * (BATCH + most)
+    taken = 0
+    for at in todo:
+        n = call(expand, ctx[me, ROWS] + at * 8 * len(shape), records) & LOW
+        look_ahead(shape, ctx, records, n, hashes)
+        leads_on = 0
+        for j in range(n):
+            place = lookup(shape, ctx, records + j * stride, load(hashes + 8 * j))
+            if place >= 0:
+                leads_on |= load8(marks[place >> 32] + (place & LOW))
+        if leads_on == 0:
+            store8(marks[me] + at, 0)
+            taken += 1
+    return taken
 
 
 @kernel

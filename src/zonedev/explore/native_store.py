@@ -108,6 +108,12 @@ class Store:
         fixed = sum(a.nbytes for arrays in self.fixed for a in arrays)
         return fixed + self.states * (8 * self.words + 4) + sum(t.size for t in self.tables)
 
+    def state(self, worker: int, number: int) -> tuple[int, ...]:
+        """A state as a tuple."""
+        size = 8 * self.words
+        kept = (ctypes.c_int64 * self.words).from_buffer(self.rows[worker].map, number * size)
+        return tuple(kept)
+
     def full(self, worker: int) -> bool:
         """Whether the next batch might not fit."""
         row = self.ctx[worker]

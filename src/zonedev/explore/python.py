@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import time
+from bisect import bisect
+from dataclasses import replace
 
+from zonedev.explore.fair import CORE_BYTES, Livelock, Move, looping
 from zonedev.explore.pygen import PythonSteps, generate
 from zonedev.explore.result import (
     DEADLOCK,
+    LIVELOCK,
     LOST_WAKEUP,
     NO_FINISH,
     Exploration,
@@ -15,6 +19,7 @@ from zonedev.explore.result import (
     Question,
     Report,
     State,
+    Stop,
     exceeded,
 )
 from zonedev.explore.shortest import Edge, shortest
@@ -87,16 +92,21 @@ class PythonEngine:
         self.wrong, self.broken = {}, False
         self.transitions = self.ends = 0
         path: list[tuple[int, int]] | None = None
-        ending = None
+        ending = loop = None
         try:
             stopped = self.search(question, limits, report)
             targets = self.targets(question, stopped)
             if targets is not None:
                 path, ending = shortest(self.edges, targets)
+            elif stopped is None and question.finish:
+                path, loop = self.livelock(limits)
+                ending = LIVELOCK if path else None
+        except Stop as stop:
+            stopped = str(stop)
         except KeyboardInterrupt:
             stopped = "interrupted"
         states, depth = len(self.states), len(self.levels) - 1
-        result = Exploration(states, self.transitions, depth, 0.0, path, ending, ends=self.ends)
+        result = Exploration(states, self.transitions, depth, 0.0, path, ending, loop, ends=self.ends)
         if path is not None:
             result.depth = len(path)
         elif stopped is not None:
@@ -181,3 +191,38 @@ class PythonEngine:
             if bad:
                 return bad
         return []
+
+    def livelock(self, limits: Limits) -> tuple[list[tuple[int, int]] | None, int | None]:
+        """A path that ends in a loop that can go on for ever, and where that begins; or None twice."""
+        kept = self.in_loops()
+        memory = len(self.states) * STATE_BYTES + len(kept) * CORE_BYTES
+
+        def look() -> None:
+            stopped = exceeded(replace(limits, states=None), 0, time.perf_counter() - self.begun, memory)
+            if stopped is not None:
+                raise Stop(stopped)
+
+        if not kept:
+            return None, None
+        look()
+        found = Livelock(kept, lambda state: bisect(self.levels, self.number[state]), look)
+        if not found.states:
+            return None, None
+        path, _ = shortest(self.edges, {self.number[state]: LIVELOCK for state in found.states})
+        return found.lasso(self.expand, self.states[0], path)
+
+    def in_loops(self) -> dict[State, list[Move]]:
+        """The states, with their steps, in which all that can take one stand in a loop."""
+        loops = looping(self.ts)
+        kept: dict[State, list[Move]] = {}
+        if not any(map(any, loops)):
+            return kept
+        for state, out in zip(self.states, self.edges, strict=True):
+            for task, _, _ in out:
+                word, shift, mask = self.code.pcs[task]
+                if not loops[task][state[word] >> shift & mask]:
+                    break
+            else:
+                if out and not self.finished(state):
+                    kept[state] = [(task, choice, self.states[new]) for task, choice, new in out]
+        return kept

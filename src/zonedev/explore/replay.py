@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from zonedev.explore.pygen import PythonSteps, State
-from zonedev.explore.result import DEADLOCK, LOST_WAKEUP, NO_FINISH
+from zonedev.explore.result import DEADLOCK, LIVELOCK, LOST_WAKEUP, NO_FINISH
+from zonedev.explore.round import Round
 from zonedev.explore.stepper import Stepper, kernel_stack, start
 from zonedev.explore.trace import TraceStep, source_of
 from zonedev.lang.errors import CounterRange, RuleBroken, SpecError, ZonedevError
@@ -53,20 +54,28 @@ class Replay:
             )
         return groups
 
-    def run(self, path: Path, ending: int) -> Ending:
-        """Walk `path`; the last step, or the state after it, must break what `ending` says."""
+    def run(self, path: Path, ending: int, loop: int | None = None) -> Ending:
+        """Walk `path`; the last step, or the state after it, must break what `ending` says.
+
+        From step number `loop` on, counted from 0, it must be one round of a livelock.
+        """
         try:
-            return self._run(path, ending)
+            return self._run(path, ending, loop)
         finally:
             self.stepper.close()
 
-    def _run(self, path: Path, ending: int) -> Ending:
+    def _run(self, path: Path, ending: int, loop: int | None) -> Ending:
         state = self.ts.initial()
         self.compare(state, 0)
+        again: tuple[State, Round] | None = None
         for n, (task, choice) in enumerate(path, 1):
+            if n - 1 == loop:
+                again = state, Round(self.fresh, self.stepper)
             outcome = self.lowered(state, task, choice)
             if outcome is None or not self.stepper.ready(task):
                 raise ReplayMismatch(f"replay: step {n} of task {self.name(task)} cannot be taken")
+            if again is not None:
+                again[1].step(task)
             error = self.plain(task, choice)
             if isinstance(outcome, int):
                 if n != len(path) or outcome != ending:
@@ -76,6 +85,8 @@ class Replay:
                 raise ReplayMismatch(f"replay: step {n} ({self.last()}) breaks in plain Python only: {error}")
             state = outcome
             self.compare(state, n)
+        if ending == LIVELOCK:
+            return self.going_round(again, state)
         return self.at_end(ending)
 
     def lowered(self, state: State, task: int, choice: int) -> State | int | None:
@@ -139,6 +150,16 @@ class Replay:
             where = where_tasks_stand(self.stepper, waiting, "waits")
             return Ending(None, where, trace, len(waiting))
         return self.at_rest(ending)
+
+    def going_round(self, again: tuple[State, Round] | None, state: State) -> Ending:
+        """The path was one round of a livelock; who waits meanwhile is told in words."""
+        if again is None or again[0] != state:
+            raise ReplayMismatch("replay: the loop does not come back to where it began")
+        wrong = again[1].wrong()
+        if wrong is not None:
+            raise ReplayMismatch(f"replay: {wrong}")
+        waiting = again[1].waiting()
+        return Ending(None, where_tasks_stand(self.stepper, waiting, "waits"), self.stepper.trace)
 
     def at_rest(self, ending: int) -> Ending:
         rule = self.ts.fails[ending][0]

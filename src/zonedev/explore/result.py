@@ -8,7 +8,14 @@ from dataclasses import dataclass
 State = tuple[int, ...]
 
 #: Kinds of endings that are no rule of a step: their numbers follow those of the fails.
-DEADLOCK, LOST_WAKEUP, NO_FINISH = -1, -2, -3
+DEADLOCK, LOST_WAKEUP, NO_FINISH, LIVELOCK = -1, -2, -3, -4
+
+#: The most states in cycles that are looked at for a livelock.
+MOST_IN_CYCLES = 1 << 20
+
+
+class Stop(Exception):
+    """A limit is reached; the text names it."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +50,8 @@ class Exploration:
 
     `path` holds a (task, choice) pair a step of the shortest way to a violation with
     the fewest task switches, and `ending` what happens there: the number of a fail,
-    or DEADLOCK, LOST_WAKEUP or NO_FINISH.  `stopped` names the limit that was hit.
+    or DEADLOCK, LOST_WAKEUP, NO_FINISH or LIVELOCK.  The steps of a livelock from
+    number `loop` on repeat for ever.  `stopped` names the limit that was hit.
     """
 
     states: int
@@ -52,6 +60,7 @@ class Exploration:
     seconds: float
     path: list[tuple[int, int]] | None = None
     ending: int | None = None
+    loop: int | None = None
     stopped: str | None = None
     ends: int = 0  # states in which every task has finished
     frontier: int = 0  # states not yet expanded, where a limit was hit
@@ -63,7 +72,7 @@ class Question:
 
     deadlock: bool = True
     lost_wakeup: bool = True
-    finish: bool = True  # every task can still finish, from every state
+    finish: bool = True  # every task can still finish, from every state, and does if all get their turn
 
 
 def exceeded(limits: Limits, states: int, seconds: float, memory: int) -> str | None:

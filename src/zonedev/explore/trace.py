@@ -89,3 +89,13 @@ def call_text(stack: Sequence[Where], program: str) -> str:
         if where.function == program:
             return statement_text(where) if depth + 1 < len(stack) else ""
     return ""
+
+
+def shared_calls(a: Sequence[str], b: Sequence[str]) -> Sequence[str]:
+    """The calls that two stacks have in common, from the outermost on; at least that one."""
+    shared = 0
+    for x, y in zip(a, b, strict=False):
+        if x != y:
+            break
+        shared += 1
+    return a[: max(shared, 1)]

@@ -16,10 +16,12 @@ from zonedev.catalogue import Catalogue
 from zonedev.explore import stepper as stepping
 from zonedev.explore.check import VIOLATED, set_up
 from zonedev.explore.replay import check_at_rest
+from zonedev.explore.round import Round
 from zonedev.explore.stepper import Stepper
 from zonedev.explore.trace import TraceStep
 from zonedev.lang.errors import CounterRange, RuleBroken, ZonedevError
 from zonedev.lang.runtime import PRIMITIVES, here, primitive
+from zonedev.lang.system import System
 from zonedev.scenarios.base import full_scope
 
 SCHEMA_VERSION = 1
@@ -35,6 +37,7 @@ class Recorded:
     rule: str
     objects: str
     steps: list[dict[str, Any]]
+    loop: int | None = None  # the number of the first step of those that repeat for ever
 
 
 def read(file: Path, catalogue: Catalogue) -> list[Recorded]:
@@ -89,6 +92,9 @@ def recorded(file: str, value: Any, catalogue: Catalogue) -> Recorded | None:
             raise ZonedevError(f"{file}: step {n} of the trace is missing or not as zonedev writes it")
     if len(steps) != value["depth"]:
         raise ZonedevError(f"{file}: the trace is cut off: it has {len(steps)} steps of {value['depth']}")
+    loop = value.get("loop")
+    if loop is not None and (not isinstance(loop, int) or not 1 <= loop <= len(steps)):
+        raise ZonedevError(f"{file}: loop is {loop!r}, not the number of a step")
     return Recorded(
         value["scenario"],
         value["design"],
@@ -96,6 +102,7 @@ def recorded(file: str, value: Any, catalogue: Catalogue) -> Recorded | None:
         str(value.get("rule")),
         str(value.get("objects")),
         steps,
+        loop,
     )
 
 
@@ -125,7 +132,7 @@ def replay(
     ignored = frozenset(catalogue.rules) - {found.rule}
     stepper = stepping.start(system, ignored, make)
     try:
-        broken = follow(found, stepper)
+        broken = follow(found, system, stepper)
         if broken is None and not stepper.enabled():
             broken = at_the_end(found, stepper)
         if broken is None:
@@ -140,9 +147,10 @@ def replay(
     return Replayed(found, broken.rule if broken else None, broken.text if broken else "", stepper.trace)
 
 
-def follow(found: Recorded, stepper: Stepper) -> RuleBroken | None:
-    """Take the recorded steps; each must be of the recorded line's function."""
+def follow(found: Recorded, system: System, stepper: Stepper) -> RuleBroken | None:
+    """Take the recorded steps; each must be of the recorded line's function, and a loop come back."""
     tasks = {repr(t): n for n, t in enumerate(stepper.tasks)}
+    again: Round | None = None
     for step in found.steps:
         place = f"step {step['n']} of the trace"
         if step["task"] not in tasks:
@@ -158,12 +166,19 @@ def follow(found: Recorded, stepper: Stepper) -> RuleBroken | None:
                 f"{place}: task {step['task']} is in {waiting.where.function}, not in {step['function']}: "
                 "the specification has changed since"
             )
+        if step["n"] == found.loop:
+            again = Round(system, stepper)
+        if again is not None:
+            again.step(number)
         try:
             stepper.step(number, int(step.get("choice", 0)))
         except RuleBroken as error:
             return error
         except CounterRange as error:
             raise ZonedevError(f"{place}: {error}") from None
+    wrong = None if again is None else again.wrong()
+    if wrong is not None:
+        raise ZonedevError(f"{found.scenario}: {wrong}: the specification has changed since")
     return None
 
 

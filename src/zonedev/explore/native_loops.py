@@ -1,0 +1,120 @@
+"""Which states can be part of a livelock?  The native engine's answer, for `fair` to go on with.
+
+All states are expanded again, and those kept in which all that can take a step stand in a
+loop of their program.  From those the ones that lead to no other of them are taken off, as
+long as there are any: what is left are the cycles and the ways to them.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from zonedev.explore.fair import CORE_BYTES, Livelock, Move, looping
+from zonedev.explore.native_back import in_loops, peel
+from zonedev.explore.native_store import CHUNK
+from zonedev.explore.result import MOST_IN_CYCLES, State, Stop
+
+if TYPE_CHECKING:
+    from zonedev.explore.native import Search
+
+Place = tuple[int, int]  # worker and number of a state
+
+
+class Loops:
+    """The states of a finished search that can be part of a livelock."""
+
+    def __init__(self, search: Search) -> None:
+        self.search = search
+        self.places: dict[State, Place] = {}
+
+    def livelock(self) -> Livelock | None:
+        """Where a livelock begins, if there is one; Stop where a limit is hit."""
+        loops = looping(self.search.engine.ts)
+        if not any(map(any, loops)):
+            return None
+        kept = self.peeled(self.candidates(loops))
+        states = sum(map(len, kept))
+        if states > MOST_IN_CYCLES:
+            raise Stop(f"more than {MOST_IN_CYCLES} states in cycles")
+        self.search.look(states * CORE_BYTES)
+        found = Livelock(self.moves(kept), self.level, lambda: self.search.look(states * CORE_BYTES))
+        return found if found.states else None
+
+    def candidates(self, loops: list[bytes]) -> list[Any]:
+        """For each worker, a byte for each of its states: 1 where it may be part of a livelock."""
+        search = self.search
+        begins = np.cumsum([0, *map(len, loops)])
+        table = np.array(
+            [
+                (t.pc.word, t.pc.shift, t.pc.mask, first)
+                for t, first in zip(search.engine.ts.tasks, begins, strict=False)
+            ],
+            np.int64,
+        )
+        flags = np.frombuffer(b"".join(loops), np.uint8)
+        marks = [np.zeros(n, np.uint8) for n in search.counts()]
+
+        def mark(me: int) -> None:
+            for first in range(0, len(marks[me]), CHUNK):
+                span = first, min(len(marks[me]), first + CHUNK)
+                in_loops(
+                    search.engine.shape,
+                    search.store.ctx,
+                    me,
+                    search.engine.addresses,
+                    table,
+                    flags,
+                    span,
+                    marks[me],
+                )
+                if search.workers == 1:
+                    search.look()
+
+        search.each(mark, sum(map(len, marks)))
+        return marks
+
+    def peeled(self, marks: list[Any]) -> list[Any]:
+        """The numbers of the states, by worker, from which one can go round among the marked ones."""
+        search = self.search
+        addresses = np.array([m.ctypes.data for m in marks], np.int64)
+        # The latest states first: a step mostly leads to a later one.
+        left = [np.ascontiguousarray(np.flatnonzero(m)[::-1]) for m in marks]
+
+        def take_off(me: int) -> int:
+            taken = 0
+            for first in range(0, len(left[me]), CHUNK):
+                chunk = left[me][first : first + CHUNK]
+                taken += peel(
+                    search.engine.shape, search.store.ctx, me, search.engine.addresses, addresses, chunk
+                )
+                if search.workers == 1:
+                    search.look()
+            return taken
+
+        while any(search.each(take_off, sum(map(len, left)))):
+            search.look()
+            left = [part[marks[me][part] == 1] for me, part in enumerate(left)]
+        return left
+
+    def moves(self, kept: list[Any]) -> dict[State, list[Move]]:
+        """The kept states with their steps."""
+        found: dict[State, list[Move]] = {}
+        for me, numbers in enumerate(kept):
+            for at, number in enumerate(numbers.tolist()):
+                if at % CHUNK == 0:
+                    self.search.look()
+                state = self.search.store.state(me, number)
+                self.places[state] = me, number
+                found[state] = [
+                    (task, choice, new)
+                    for task, choice, new in self.search.engine.expand(state)
+                    if not isinstance(new, int)
+                ]
+        return found
+
+    def level(self, state: State) -> int:
+        me, number = self.places[state]
+        return bisect_right(self.search.levels, number, key=lambda begins: begins[me]) - 1
