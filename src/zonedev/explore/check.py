@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from zonedev.explore.finish import livelock_text, no_finish_text
+from zonedev.explore.finish import going_round, livelock_text, no_finish_text
 from zonedev.explore.replay import Ending, Replay
 from zonedev.explore.result import (
     DEADLOCK,
@@ -200,6 +200,9 @@ def judge(
     verdict.states, verdict.transitions, verdict.depth = found.states, found.transitions, found.depth
     if found.path is not None:
         assert found.ending is not None
+        if found.ending == NO_FINISH and (round_ := going_round(runner, found.path)):
+            found.path, found.loop = round_
+            found.ending = LIVELOCK
         fresh = set_up(scenario, design, verdict.scope, selection.monitors)
         replay = Replay(runner.ts, runner.code, fresh, selection.ignored)
         ending = replay.run(found.path, found.ending, found.loop)

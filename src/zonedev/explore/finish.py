@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from zonedev.explore.fair import Livelock, Move, Path, after
 from zonedev.explore.pygen import PythonSteps, State
 from zonedev.explore.runner import Runner
 from zonedev.explore.trace import TraceStep, shared_calls
 
+#: How far such a state is followed to a loop.
+FOLLOW_ROUND = 5_000
 #: How far a state that cannot finish is explored to say which tasks are at fault.
 FOLLOW = 20_000
 
@@ -27,6 +30,30 @@ def no_finish_text(runner: Runner, path: Iterable[tuple[int, int]], trace: list[
     where = {s.task: s for s in trace}
     parts = [f"{n} (last in {where[n].function}, {where[n].source})" if n in where else n for n in stuck]
     return f"from here on, {' and '.join(parts)} can never finish"
+
+
+def going_round(runner: Runner, path: Path) -> tuple[Path, int] | None:
+    """Where who can never finish goes round for ever: `path` continued to such a loop and once round
+    it, and the number of steps before it; None where they wait, or too many states follow."""
+
+    def expand(state: State) -> list[Move]:
+        return successors(runner.code, state)
+
+    start = after(expand, runner.ts.initial(), path)
+    came: dict[State, Path] = {start: path}
+    moves: dict[State, list[Move]] = {}
+    for state in (todo := [start]):
+        moves[state] = expand(state)
+        for task, choice, new in moves[state]:
+            if new not in came:
+                came[new] = [*came[state], (task, choice)]
+                todo.append(new)
+        if len(todo) > FOLLOW_ROUND:
+            return None
+    loops = Livelock(moves, lambda state: len(came[state]), lambda: None)
+    if not loops.states:
+        return None
+    return loops.lasso(expand, runner.ts.initial(), came[loops.states[0]])
 
 
 def livelock_text(trace: Sequence[TraceStep], loop: int, waiting: str) -> str:

@@ -98,7 +98,7 @@ class Memory(HugeFault):
         if not k.folio_prealloc(vma):
             k.put_old(old)
             return False
-        if k.wp_page_copy_user(va, old):
+        if k.clears_zero_page(vma, old) or k.wp_page_copy_user(va, old):
             k.mmu_notifier_invalidate_range_start(vma.mm, Event.CLEAR, None, va, 1)
             spin_lock(vma.mm.ptl)
             if vma.mm.pte[va] == orig_pte:
@@ -110,6 +110,14 @@ class Memory(HugeFault):
             k.mmu_notifier_invalidate_range_end(vma.mm)
         k.put_unused_copy()
         k.put_old(old)
+        return True
+
+    def clears_zero_page(k, vma: Vma, old: Page | None) -> bool:
+        """pfn_is_zero: there is nothing to copy.  In a file the zero page is read as a user would here,
+        with the same outcome (mm/memory.c, wp_page_copy)."""
+        if not vma.anonymous or old is not None:
+            return False
+        k.copy_user_page(current().cow_page, None)
         return True
 
     def wp_page_copy_user(k, va: int, old: Page | None) -> bool:

@@ -59,7 +59,7 @@ class Pte(Packed):
 
     def show(self) -> str:
         if not self.present:
-            what = LEAVES[self.leaf]
+            what = "table" if self.special else LEAVES[self.leaf]
             return f"{what} {self.page!r}{' write' if self.write else ''}" if self.leaf else what
         marks = ("dirty", "special", "protnone", "devmap")
         flags = ["write" if self.write else "read", *(m for m in marks if getattr(self, m))]

@@ -15,7 +15,6 @@ from zonedev.scenarios.hmm_suite import (
     check,
     check_mirror,
     coherent,
-    fill,
     fill_mirror,
     filled,
     forks,
@@ -94,6 +93,14 @@ class AnonWriteChildMigrateHuge(AnonWriteChildMigrate):
         filled(m)
         forks(m)
         m.child_fd = m.task("B").dmirror_open(m.gpu)
+
+    def task_B(t: Any, m: Any) -> None:
+        """Without close(), for there is nothing left on the device."""
+        t.ret_from_fork()
+        check(t, m)
+        write(t, m, m.child_fd)
+        t.exit()
+        t.happens(m.done)
 
 
 class MigrateAnonHugeEmpty(HmmTest):
@@ -201,7 +208,7 @@ class MigrateRemapFault(HmmTest):
     """A huge page that has migrated is moved to another address, where the CPU reads it."""
 
     uses_memory = True
-    leaves_out = "huge pages moved to where none fits"
+    leaves_out = "huge pages moved to where none fits, and some rounds that combine the same"
     expected = NEW
 
     def setup(m: Any) -> None:
@@ -212,27 +219,9 @@ class MigrateRemapFault(HmmTest):
     def task_A(t: Any, m: Any) -> None:
         to_device(t, m, m.fd)
         check_mirror(t, m)
-        moved(t, m, dont_unmap=False)
-
-
-def moved(t: Any, m: Any, dont_unmap: bool) -> None:
-    """mremap(), and the CPU reads at the new address."""
-    t.mremap(m.va, m.target, dont_unmap)
-    check(t, m, at=m.target)
-    t.munmap(m.target)
-    if dont_unmap:
-        t.munmap(m.va)
-
-
-class MigrateRemapFaultDontUnmap(MigrateRemapFault):
-    """As migrate_remap_fault, and the old address stays mapped, to nothing."""
-
-    case = "migrate_remap_fault"
-
-    def task_A(t: Any, m: Any) -> None:
-        to_device(t, m, m.fd)
-        check_mirror(t, m)
-        moved(t, m, dont_unmap=True)
+        t.mremap(m.va, m.target, False)
+        check(t, m, at=m.target)
+        t.munmap(m.target)
 
 
 class MigrateRemapFaultSmall(MigrateRemapFault):
@@ -247,7 +236,7 @@ class MigrateRemapFaultSmall(MigrateRemapFault):
 
 
 class MigrateRemapFaultBefore(MigrateRemapFault):
-    """As migrate_remap_fault, with the move before the migration."""
+    """As migrate_remap_fault, with the move before the migration, and the old address stays mapped."""
 
     case = "migrate_remap_fault"
 
@@ -261,8 +250,7 @@ class MigrateRemapFaultBefore(MigrateRemapFault):
 
 
 class MigrateAnonHugeErr(HmmTest):
-    """A huge page migrates to a device that has none, and back to a system that has none; the CPU reads the
-    second page for any."""
+    """A huge page migrates to a device that has none; the CPU reads its second page, for any."""
 
     uses_memory = True
     expected = NEW
@@ -270,7 +258,6 @@ class MigrateAnonHugeErr(HmmTest):
     def setup(m: Any) -> None:
         m.k.may_fail_alloc()
         huge_buffer(m)
-        m.task("A").may_mmap_again(m.va)
         filled(m)
 
     def task_A(t: Any, m: Any) -> None:
@@ -278,9 +265,15 @@ class MigrateAnonHugeErr(HmmTest):
         to_device(t, m, m.fd)
         check_mirror(t, m)
         check(t, m, first=1)
-        t.munmap(m.va)
-        t.mmap_again(m.va)
-        fill(t, m)
+        free(t, m)
+
+
+class MigrateAnonHugeErrBack(MigrateAnonHugeErr):
+    """A huge page that has migrated comes back to a system that has none."""
+
+    case = "migrate_anon_huge_err"
+
+    def task_A(t: Any, m: Any) -> None:
         to_device(t, m, m.fd)
         t.assert_eq("ret", t.dmirror_fail_alloc(m.fd), 0)
         t.assert_eq("ret", t.dmirror_to_system(m.fd, m.cmd, m.va, m.n), 0)
@@ -322,6 +315,5 @@ MigrateAnonHugeFaultCoherent = coherent(MigrateAnonHugeFault)
 MigratePartialUnmapFaultCoherent = coherent(MigratePartialUnmapFault)
 MigratePartialUnmapFaultSecondCoherent = coherent(MigratePartialUnmapFaultSecond)
 MigrateRemapFaultCoherent = coherent(MigrateRemapFault)
-MigrateRemapFaultDontUnmapCoherent = coherent(MigrateRemapFaultDontUnmap)
 MigrateRemapFaultBeforeCoherent = coherent(MigrateRemapFaultBefore)
 BenchmarkThpMigrationCoherent = coherent(BenchmarkThpMigration)
