@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +113,7 @@ def pairs(catalogue: Catalogue, names: Iterable[str], everything: bool) -> list[
 def check_pair(load: Loader, scenario: str, design: str, limits: Limits, engine: str) -> Verdict | str:
     """One cell, in a process of its own; an error comes back as text."""
     catalogue = load()
+    gc.disable()
     try:
         verdict = check(
             catalogue.scenario(scenario),
@@ -126,8 +129,22 @@ def check_pair(load: Loader, scenario: str, design: str, limits: Limits, engine:
         return "interrupted"
     except Exception as error:
         return f"internal error: {type(error).__name__}: {error}"
+    finally:
+        collected_at_times()
     verdict.trace = []  # nobody reads it, and it would have to be sent back
     return verdict
+
+
+#: Checks of a process between two collections of garbage: what a check leaves is some 30 MB.
+COLLECT_EVERY = 8
+done = count(1)
+
+
+def collected_at_times() -> None:
+    """Collect garbage after some checks, and never during one."""
+    if next(done) % COLLECT_EVERY == 0:
+        gc.collect()
+        gc.freeze()
 
 
 def run(

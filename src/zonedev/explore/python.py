@@ -37,7 +37,7 @@ class PythonEngine:
     def __init__(self, ts: TransitionSystem) -> None:
         self.ts = ts
         self.code: PythonSteps = generate(ts)
-        self.actors = [t.actor for t in ts.tasks]
+        self.running = self.places()
         self.number: dict[State, int] = {}
         self.states: list[State] = []
         self.edges: list[list[Edge]] = []
@@ -63,12 +63,20 @@ class PythonEngine:
                         found.append((task, choice, outcome))
         return found
 
+    def places(self) -> list[tuple[int, int]]:
+        """The words of a state, and the bits in each, that are 0 where all tasks but actors have ended."""
+        bits: dict[int, int] = {}
+        for task, (word, shift, mask) in zip(self.ts.tasks, self.code.pcs, strict=True):
+            if not task.actor:
+                bits[word] = bits.get(word, 0) | mask << shift
+        return sorted(bits.items())
+
     def finished(self, state: State) -> bool:
         """Whether every task but the actors has come to its end."""
-        return all(
-            actor or state[word] >> shift & mask == 0
-            for actor, (word, shift, mask) in zip(self.actors, self.code.pcs, strict=True)
-        )
+        for word, mask in self.running:  # noqa: SIM110  asked of every state
+            if state[word] & mask:
+                return False
+        return True
 
     def stuck(self, state: State, question: Question) -> int | None:
         """What is wrong with a state without steps: an ending, or None."""
