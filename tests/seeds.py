@@ -156,6 +156,14 @@ class NoFlush(Linux72):
         """No flush."""
 
 
+class SnapshotTakesAllForItsOwn(Linux72):
+    """A snapshot does not tell whose memory a page is in."""
+
+    def is_of_device(k, mirror: Any, page: Page) -> bool:
+        """Every device's."""
+        return True
+
+
 @dataclass(frozen=True)
 class Seed:
     """A bug, where it shows, and whether its rule alone catches it."""
@@ -182,6 +190,7 @@ SEEDS: dict[str, Seed] = {
     "truncate-terminates": Seed(SpinsForMappings, "truncate-vs-fault"),
     "removal-terminates": Seed(NeverRemoved, "devdax-unbind-vs-mapping"),
     "kernel-asserts": Seed(IdleAtZero, "devdax-unbind-vs-mapping"),
+    "suite-asserts": Seed(SnapshotTakesAllForItsOwn, "hmm-snapshot-coherent"),
 }
 #: More bugs, each with the rule that has to catch it.
 MORE: list[tuple[str, Seed]] = [

@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 
 from seeds import MORE, SEEDS, Seed
+from zonedev import catalogue
 from zonedev.designs import DESIGNS
 from zonedev.explore.check import Verdict, check
 from zonedev.rules import RULES
-from zonedev.scenarios import SCENARIOS
 
+SCENARIOS = catalogue.load().everything()
 CASES = [*SEEDS.items(), *MORE]
 
 

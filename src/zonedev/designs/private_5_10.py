@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from zonedev.designs.linux_5_19 import Linux519
+from zonedev.kernel.hmm import Walk
 from zonedev.kernel.mmu_notifier import Event
 from zonedev.kernel.page import DevPagemap, Page
 from zonedev.kernel.pgtable import Mm, Vma
@@ -71,10 +72,11 @@ class Private510(Linux519):
         between v5.11 and v5.17, is not established."""
         k.mmu_notifier_invalidate_range_start(vma.mm, Event.CLEAR, None, first, nr)
 
-    def hmm_others_private_page(k, vma: Vma, va: int, write: bool) -> None:
+    def hmm_others_private_page(k) -> int:
         """-EFAULT (mm/hmm.c), until 8a295dbbaf72 "mm/hmm: fault non-owner device private entries"
         (v5.19)."""
         current().gup_error = True
+        return Walk.AGAIN
 
     # --- copy on write, without PG_anon_exclusive (v5.19) ------------------------------------------
 

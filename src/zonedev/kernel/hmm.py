@@ -20,6 +20,14 @@ class Hmm(IntEnum):
     EPERM = 3
 
 
+class Walk(IntEnum):
+    """What becomes of one entry: noted, to be faulted on, or waited for."""
+
+    DONE = 0
+    FAULT = 1
+    AGAIN = 2
+
+
 class HmmOps(MigrateHuge):
     """mm/hmm.c as of v7.2, for pages of 4K."""
 
@@ -59,15 +67,19 @@ class HmmOps(MigrateHuge):
     ) -> int:
         """One entry, and again from there after a fault or a wait, unless the range was invalidated
         meanwhile (mm/hmm.c, hmm_vma_walk_pmd, and the loop of hmm_range_fault)."""
-        while not k.hmm_vma_walk_pmd(vma, va, fault, write, owner):
+        while True:
+            found = k.hmm_vma_walk_pmd(vma, va, fault, write, owner)
+            if found == Walk.DONE:
+                return Hmm.OK
+            if fault and found == Walk.FAULT:
+                k.hmm_vma_fault(vma, va, write)
             if current().gup_error:
                 current().gup_error = False
                 return k.hmm_fault_error(vma, write)
             if k.mmu_interval_check_retry(sub):
                 return Hmm.EBUSY
-        return Hmm.OK
 
-    def hmm_vma_walk_pmd(k, vma: Vma, va: int, fault: bool, write: bool, owner: Any) -> bool:
+    def hmm_vma_walk_pmd(k, vma: Vma, va: int, fault: bool, write: bool, owner: Any) -> int:
         """A huge entry, or the PTE; read without a lock (mm/hmm.c, hmm_vma_handle_pmd,
         hmm_vma_handle_absent_pmd)."""
         if not vma.thp:
@@ -82,45 +94,41 @@ class HmmOps(MigrateHuge):
         if mine and not (pmd.present and fault and write and not pmd.write):
             page = pmd.page if va == vma.start else pmd.page.second
             current().hmm_pfns[va] = HmmPfn(page=page, write=pmd.write, huge=True)
-            return True
+            return Walk.DONE
         if not fault:
             current().hmm_pfns[va] = HmmPfn(error=pmd.leaf == DEVICE_PRIVATE)
-            return True
+            return Walk.DONE
         if k.is_migration(pmd):
             k.pmd_migration_entry_wait(vma)
-        else:
-            k.hmm_vma_fault(vma, va, write)
-        return False
+            return Walk.AGAIN
+        return Walk.FAULT
 
-    def hmm_vma_handle_pte(k, vma: Vma, va: int, fault: bool, write: bool, owner: Any) -> bool:
-        """The entry is read without a lock; false where it was faulted on, or waited for
-        (mm/hmm.c)."""
+    def hmm_vma_handle_pte(k, vma: Vma, va: int, fault: bool, write: bool, owner: Any) -> int:
+        """The entry is read without a lock (mm/hmm.c)."""
         pte = vma.mm.pte[va]
         if pte.present:
             if fault and write and not pte.write:
-                k.hmm_vma_fault(vma, va, write)
-                return False
+                return Walk.FAULT
             current().hmm_pfns[va] = HmmPfn(page=pte.page, write=pte.write)
-            return True
+            return Walk.DONE
         if k.is_device_private(pte):
             pgmap = pte.page.pgmap
             if pgmap.owner is owner:  # as it is, also where a write is wanted and it is read-only
                 current().hmm_pfns[va] = HmmPfn(page=pte.page, write=pte.write)
-                return True
+                return Walk.DONE
         if not fault:
             current().hmm_pfns[va] = HmmPfn()
-            return True
+            return Walk.DONE
         if k.is_migration(pte):
             k.migration_entry_wait(vma.mm, va)
-        elif k.is_device_private(pte):
-            k.hmm_others_private_page(vma, va, write)
-        else:
-            k.hmm_vma_fault(vma, va, write)
-        return False
+            return Walk.AGAIN
+        if k.is_device_private(pte):
+            return k.hmm_others_private_page()
+        return Walk.FAULT
 
-    def hmm_others_private_page(k, vma: Vma, va: int, write: bool) -> None:
+    def hmm_others_private_page(k) -> int:
         """A page in the memory of another device comes back to the system (mm/hmm.c)."""
-        k.hmm_vma_fault(vma, va, write)
+        return Walk.FAULT
 
     def hmm_vma_fault(k, vma: Vma, va: int, write: bool) -> None:
         """Fault as the CPU would (mm/hmm.c)."""

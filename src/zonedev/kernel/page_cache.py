@@ -44,9 +44,13 @@ class PageCache(P2pdma):
 
     def mmap_private(self, file: CachedFile) -> int:
         """Map a file with MAP_PRIVATE.  Returns the VA (mm/mmap.c)."""
-        va: int = self.mmap_anonymous(len(file.pages))
+        va = self.mmap_anonymous(len(file.pages))
         current().mm.vma_at[va].vm_file = file
         return va
+
+    def mmap_anonymous(self, pages: int = 1, thp: bool = False) -> int:
+        """In syscalls.py."""
+        raise NotImplementedError
 
     # --- faults ------------------------------------------------------------------------------------
 
