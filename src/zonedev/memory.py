@@ -17,6 +17,10 @@ class BusError(ZonedevError):
     """A task touched an address that nothing backs: SIGBUS or SIGSEGV."""
 
 
+class DeviceFault(BusError):
+    """A device touched an address that nothing backs: there is nobody to send a signal to."""
+
+
 class Memory:
     """The bytes of the frames that were written; all others are zero."""
 
@@ -110,7 +114,7 @@ class Memory:
     @staticmethod
     def reached(page: Any, number: int) -> Any:
         if page is None:
-            raise BusError(f"the device finds nothing at VA {number << PAGE_SHIFT:#x}")
+            raise DeviceFault(f"the device finds nothing at VA {number << PAGE_SHIFT:#x}")
         return page
 
     @staticmethod

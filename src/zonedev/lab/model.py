@@ -14,7 +14,7 @@ from zonedev.lab.things import PAGE_SHIFT, Device, PageOf, Va, counts_text, refs
 from zonedev.lang.errors import RuleBroken
 from zonedev.lang.system import Specification
 from zonedev.machine import Job, Machine
-from zonedev.memory import BusError
+from zonedev.memory import BusError, DeviceFault
 
 ALIGN = {"pte": "4KiB", "pmd": "2MiB", "pud": "1GiB"}
 #: What stores and DMA leave, to tell them apart.
@@ -87,8 +87,8 @@ class Model(MirrorStories):
         self._tasks.add(call.task)
         try:
             found = getattr(self.machine.task(call.task), name)(*args)
-        except BusError:
-            call.end(self._signal(call.task))
+        except BusError as fault:
+            call.end(self._signal(call.task, fault))
             return
         except RuleBroken as broken:
             raise self._crash(broken) from None
@@ -103,8 +103,8 @@ class Model(MirrorStories):
         if job.done:
             try:
                 ended(job.result())
-            except BusError:
-                call.end(self._signal(call.task))
+            except BusError as fault:
+                call.end(self._signal(call.task, fault))
             except RuleBroken as broken:
                 raise self._crash(broken) from None
 
@@ -147,9 +147,11 @@ class Model(MirrorStories):
         else:
             self._run(call, "read", [address, 1], lambda b: call.end(f"reads {b.hex()}", self._there(va)))
 
-    def _signal(self, task: str) -> str:
+    def _signal(self, task: str, fault: BusError) -> str:
         """What ends a touch: SIGSEGV where nothing is mapped, else SIGBUS.  The specification has one
-        word for both."""
+        word for both.  A device is only told."""
+        if isinstance(fault, DeviceFault):
+            return "fails"
         vma = self.machine.task(task).task._values["mm"]._values["vma_at"][self._touched[task]]
         return "SIGBUS" if vma._values["linked"] else "SIGSEGV"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from zonedev.lab.model_files import FileStories
@@ -14,13 +15,11 @@ class MirrorStories(FileStories):
 
     _va: dict[Va, int]
     _tasks: set[str]
+    _address: Callable[[Va], int]
 
     def _mirror_device(self, device: Device) -> Any:
         shape = device.shape
-        made = self.machine.dmirror_device(shape["pages"], atomics=shape.get("atomics", False))
-        for index in range(shape["pages"]):
-            _ = made.pages[index]  # of the pages of a machine by hand the driver sees those that exist
-        return made
+        return self.machine.dmirror_device(shape["pages"], atomics=shape.get("atomics", False))
 
     def _there(self, va: Va, record: Any = None) -> PageOf:
         return va.page if va.device.ordinary else super()._there(va, record)
@@ -34,11 +33,11 @@ class MirrorStories(FileStories):
         return mirror.handle
 
     def _do_mmap_anonymous(self, call: Ongoing, va: Va, pages: int) -> None:
-        def mapped(page_number: int) -> None:
-            self._va[va] = page_number << PAGE_SHIFT
+        def mapped(address: int) -> None:
+            self._va[va] = address
             call.end("done")
 
-        self._run(call, "mmap_anonymous", [pages], mapped)
+        self._run(call, "mmap_anonymous", [pages << PAGE_SHIFT], mapped)
 
     def _do_dmirror_open(self, call: Ongoing, device: Device) -> None:
         def opened(record: Any) -> None:
@@ -46,12 +45,9 @@ class MirrorStories(FileStories):
 
         self._run(call, "dmirror_open", [self._records[device]], opened)
 
-    def _byte_at(self, va: Va) -> int:
-        return self._va[va.start] + va.offset
-
     def _on_pages(self, call: Ongoing, name: str, mirror: Mirror, va: Va, pages: int) -> None:
-        first = self._byte_at(va) >> PAGE_SHIFT
-        self._run(call, name, [self._join(call, mirror), first, pages], lambda found: self._end(call, found))
+        args = [self._join(call, mirror), self._address(va), pages]
+        self._run(call, name, args, lambda found: self._end(call, found))
 
     def _do_dmirror_migrate_to_device(self, call: Ongoing, mirror: Mirror, va: Va, pages: int = 1) -> None:
         self._on_pages(call, "dmirror_migrate_to_device", mirror, va, pages)
@@ -63,22 +59,10 @@ class MirrorStories(FileStories):
         self._on_pages(call, "dmirror_exclusive", mirror, va, pages)
 
     def _do_gpu_read(self, call: Ongoing, mirror: Mirror, va: Va) -> None:
-        def loaded(page: Any) -> None:
-            if page is None:
-                call.end("fails")
-            else:
-                call.end(f"reads {self.machine.memory.get(page.frame, 0, 1).hex()}", True)
-
-        self._run(call, "gpu_read", [self._join(call, mirror), self._byte_at(va)], loaded)
+        args = [self._join(call, mirror), self._address(va), 1]
+        self._run(call, "gpu_read", args, lambda b: call.end(f"reads {b.hex()}", True))
 
     def _do_gpu_write(self, call: Ongoing, mirror: Mirror, va: Va, value: int = 2) -> None:
-        """The bytes are the model's own; those of the whole page, as the driver has it."""
-
-        def stored(page: Any) -> None:
-            if page is None:
-                call.end("fails")
-            else:
-                self.machine.memory.put(page.frame, 0, bytes([value]).ljust(PAGE_SIZE, b"\0"))
-                call.end("done", True)
-
-        self._run(call, "gpu_write", [self._join(call, mirror), self._byte_at(va), value], stored)
+        """The whole page, as the driver has it."""
+        args = [self._join(call, mirror), self._address(va), bytes([value]).ljust(PAGE_SIZE, b"\0")]
+        self._run(call, "gpu_write", args, lambda _: call.end("done", True))

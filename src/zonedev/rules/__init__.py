@@ -26,14 +26,14 @@ KERNEL_ASSERTS = Rule(
     "No WARN_ON, BUG_ON or VM_BUG_ON of the specified code fires, and no NULL pointer is followed.",
 )
 REMOVAL_TERMINATES = Rule(
-    "removal-terminates", "progress", "Unbind can always still finish, and does where everybody gets a turn, if pins and accesses end."
+    "removal-terminates", "progress", "Unbind can always still finish, and does, if pins and accesses end."
 )
 TRUNCATE_TERMINATES = Rule(
     "truncate-terminates",
     "progress",
     "Truncate, hole punch and eviction can always still finish, and do, if pins end.",
 )
-FAULT_TERMINATES = Rule("fault-terminates", "progress", "A page fault can always still finish, and does where everybody gets a turn.")
+FAULT_TERMINATES = Rule("fault-terminates", "progress", "A page fault can always still finish, and does.")
 
 RULES: dict[str, Rule] = {
     r.name: r

@@ -73,7 +73,7 @@ class ExclusiveVsFork(Scenario):
     source = "mm/memory.c: try_restore_exclusive_pte()"
     rules = SAFETY
     progress = "fault-terminates"
-    expected = dict.fromkeys((*EXCLUSIVE_RELEASES, V1), holds())
+    expected = dict.fromkeys((*EXCLUSIVE_RELEASES, V1), holds("fork() makes the entry present, or fails"))
 
     def setup(m: Any) -> None:
         mirrored_page(m, pages=2, atomics=True)

@@ -65,7 +65,7 @@ class ThpPrivateSplit(Scenario):
     source = SINGH
     rules = PRIVATE_RULES
     progress = "fault-terminates"
-    expected = {"linux-7.2": holds()}
+    expected = {"linux-7.2": holds("the half that stays is split off when it is brought back")}
 
     def setup(m: Any) -> None:
         huge_page(m, migrated=True)

@@ -148,11 +148,11 @@ class P2pdmaMmapWarns(Scenario):
     source = "Hou Tao, PCI/P2PDMA: Fix p2pmem_alloc_mmap() warning condition, 2025-12-20"
     rules = ("kernel-asserts",)
     expected = {
-        "linux-6.12": holds(),
+        "linux-6.12": holds("it asks nothing of the count"),
         "linux-6.15": violated(
             "kernel-asserts", "with CONFIG_DEBUG_VM: the condition is the wrong way round"
         ),
-        "linux-7.2": holds(),
+        "linux-7.2": holds("the condition is the right way round"),
     }
 
     def setup(m: Any) -> None:
@@ -194,7 +194,7 @@ class P2pdmaUnbindVsExit(P2pdmaUnbindVsMmap):
 
     expected = {
         "linux-6.12": violated("page-lifetime", "as p2pdma-free-writes-late"),
-        **dict.fromkeys(P2PMEM_RELEASES[1:], holds()),
+        **dict.fromkeys(P2PMEM_RELEASES[1:], holds("the driver's callback comes last")),
     }
 
     def task_A(t: Any, m: Any) -> None:

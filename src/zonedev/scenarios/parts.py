@@ -8,7 +8,7 @@ from zonedev.lang.primitives import Completion, Lock
 from zonedev.lang.records import Record, embed
 from zonedev.scenarios.base import Scope
 
-#: The designs that had a release, oldest first.
+#: The designs that had a release and are one for DAX, oldest first.
 RELEASES = (
     "linux-4.5",
     "linux-4.12",

@@ -133,7 +133,7 @@ class MigrateVsFork(Scenario):
     source = "mm/memory.c: copy_nonpresent_pte()"
     rules = PRIVATE_RULES
     progress = "fault-terminates"
-    expected = dict.fromkeys(PRIVATE_RELEASES, holds())
+    expected = dict.fromkeys(PRIVATE_RELEASES, holds("an entry is copied read-only, of whatever kind it is"))
 
     def setup(m: Any) -> None:
         private_page(m, pages=3)

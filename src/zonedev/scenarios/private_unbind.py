@@ -105,7 +105,7 @@ class PrivateUnbindExit(PrivateUnbindMapped):
     expected = {
         "linux-5.10": violated("page-lifetime", "the type of the pagemap is read after the count fell"),
         "linux-5.19": violated("page-lifetime", "memunmap_pages() waits for no private page"),
-        **dict.fromkeys(EVICTING, holds()),
+        **dict.fromkeys(EVICTING, holds("unbind waits for the munmap")),
     }
 
     def task_A(t: Any, m: Any) -> None:
