@@ -6,7 +6,7 @@ zonedev diff linux-7.2 examples/final_put.py:FinalPut
 
 from zonedev.designs.linux_7_2 import Linux72
 from zonedev.kernel.page import DevPagemap, MemoryType, Page
-from zonedev.lang.primitives import WARN_ON, wait_for_completion, wake_up
+from zonedev.lang.primitives import wait_for_completion
 
 
 class FinalPut(Linux72):
@@ -20,11 +20,14 @@ class FinalPut(Linux72):
     title = "v7.2, with the last put of a folio holding the pagemap"
 
     def memunmap_pages(k, pgmap: DevPagemap) -> None:
-        """Kill, put every folio, wait, remove (mm/memremap.c)."""
+        """Kill, put every GENERIC folio, wait, remove (mm/memremap.c)."""
         k.percpu_ref_kill(pgmap.ref)
-        for page in pgmap.pages:
-            if page.head is page:
-                k.folio_put(page)
+        if pgmap.type == MemoryType.GENERIC:
+            for page in pgmap.pages:
+                if page.head is page:
+                    k.folio_put(page)
+        elif k.pagemap_range_refs(pgmap):
+            k.percpu_ref_put_many(pgmap.ref, k.pfn_len(pgmap))
         wait_for_completion(pgmap.ref.done)
         k.pageunmap_range(pgmap)
         k.percpu_ref_exit(pgmap.ref)
@@ -32,10 +35,7 @@ class FinalPut(Linux72):
     def free_zone_device_folio(k, folio: Page) -> None:
         """A GENERIC folio gives its pagemap reference back (mm/memremap.c)."""
         pgmap = folio.pgmap
-        if WARN_ON(pgmap is None, "a folio without pagemap is freed"):
-            return
-        kind = pgmap.type
-        if kind == MemoryType.GENERIC:
+        if pgmap is not None and pgmap.type == MemoryType.GENERIC:
             k.percpu_ref_put(pgmap.ref)
-        elif kind == MemoryType.FS_DAX:
-            wake_up(folio.frame.waiters)
+        else:
+            super().free_zone_device_folio(folio)

@@ -16,7 +16,7 @@ class WaitAsScanned(Linux72):
 
     def folio_put_refs(k, folio: Page, refs: int) -> None:
         """Every put of a file's page wakes (include/linux/mm.h)."""
-        if folio.anon:
+        if k.of_allocator(folio):
             k.put_anon_folio(folio, refs)
             return
         pgmap = folio.pgmap

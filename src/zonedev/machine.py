@@ -71,6 +71,12 @@ class TaskByHand:
         start: int = self._kernel("mmap_anonymous", pages_of(size), thp)
         return start << PAGE_SHIFT
 
+    def fork(self, child: TaskByHand) -> Any:
+        """`child`, a task that has mapped nothing, becomes a copy of this one; false for -ENOMEM."""
+        if not child.task._values["mm"].starts:
+            self._kernel("may_fork", repr(child.task))
+        return self._kernel("fork", child)
+
     def gpu_write(self, mirror: Any, va: int, data: bytes) -> Any:
         """The device stores bytes where it mirrors the task, faulting as often as it takes; BusError
         where it cannot."""

@@ -15,7 +15,7 @@ from zonedev.kernel.hmm import Hmm
 from zonedev.kernel.migrate_device import SELECT_DEVICE_COHERENT, SELECT_DEVICE_PRIVATE, SELECT_SYSTEM
 from zonedev.kernel.mmu_notifier import Event, MmuIntervalNotifier
 from zonedev.kernel.page import MemoryType, Page
-from zonedev.kernel.pgtable import Vma
+from zonedev.kernel.pgtable import Vma, indices
 from zonedev.lang.errors import SpecError
 from zonedev.lang.primitives import WARN_ON, Lock, down_read, lock, unlock, up_read
 from zonedev.lang.records import BIT, Packed, Record, array, const, embed, flag, packed, pointer
@@ -115,7 +115,7 @@ class TestHmm(DeviceExclusive):
 
     def dmirror_do_update(k, mirror: Dmirror, first: int, nr: int) -> None:
         """lib/test_hmm.c"""
-        for va in range(len(mirror.pt)):
+        for va in indices(mirror, "pt", 0, len(mirror.pt), 1):
             if first <= va < first + nr:
                 mirror.pt[va] = NO_ENTRY
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from zonedev.kernel.page import Page
-from zonedev.kernel.pgtable import MIGRATION
+from zonedev.kernel.pgtable import MIGRATION, Pte, indices
 from zonedev.lang.runtime import current, ensure
 from zonedev.lang.system import Monitor
 from zonedev.rules.base import Rule
@@ -78,11 +79,16 @@ def device(k: Any, mirror: Any, result: Page | None) -> None:
                 alone(other, result, mirror.mdevice)
 
 
+def mapped(mirror: Any) -> Sequence[int]:
+    """The addresses at which a device may map something."""
+    return indices(mirror, "pt", 0, len(mirror.pt), 1)
+
+
 def alone(mirror: Any, page: Page, who: Any) -> None:
     """`mirror` has no exclusive access to what `who` has just reached."""
     ensure(
         "exclusive-access",
-        not any(mirror.pt[va].atomic and mirror.pt[va].page is page for va in range(len(mirror.pt))),
+        not any(mirror.pt[va].atomic and mirror.pt[va].page is page for va in mapped(mirror)),
         "{} reaches {}, to which {} has exclusive access",
         who,
         page,
@@ -104,20 +110,27 @@ EXCLUSIVE_ACCESS = Rule(
 )
 
 
+def no_migration(mm: Any, va: int, entry: Pte) -> None:
+    """What is at an address is no entry of a migration."""
+    ensure(
+        "one-live-copy",
+        entry.leaf != MIGRATION,
+        "{} is left with the entry of a migration of {} at VA {}",
+        mm,
+        entry.page,
+        va,
+    )
+
+
 def one_copy(k: Any) -> None:
     """At rest a device maps what the CPU's page table has, and no migration is left half done."""
     for mm in k.system.instances("Mm"):
-        for va in range(len(mm.pte)):
-            ensure(
-                "one-live-copy",
-                entry_at(mm, va).leaf != MIGRATION,
-                "{} is left with the entry of a migration of {} at VA {}",
-                mm,
-                entry_at(mm, va).page,
-                va,
-            )
+        for va in indices(mm, "pte", 0, len(mm.pte), 1):
+            no_migration(mm, va, mm.pte[va])
+        for va in indices(mm, "pmd", 0, len(mm.pmd), 1):
+            no_migration(mm, va, mm.pmd[va])
     for mirror in k.mirrors():
-        for va in range(len(mirror.pt)):
+        for va in mapped(mirror):
             ensure(
                 "one-live-copy",
                 mirror.pt[va].page is None or mirror.pt[va].page is entry_at(mirror.mm, va).page,
