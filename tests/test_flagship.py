@@ -32,6 +32,19 @@ LONG = {
     "fsdax-unbind-closed": 27,
     "fsdax-unbind-vs-pin": 29,
     "reflink-share": 27,
+    # The way to a livelock, and one round of it.
+    "migrate-vs-cpu-fault": 38,
+    "fork-of-private": 41,
+    "private-unbind-once": 21,
+    "private-unbind-vs-fault": 27,
+    "exclusive-atomics": 22,
+    "exclusive-atomics-same-page": 22,
+    "exclusive-retry-self": 23,
+    "exclusive-retry-huge": 28,
+    # Who waits, and what each of the others has done before.
+    "p2pdma-unbind-vs-pin": 21,
+    "p2pdma-unbind-vs-exit": 23,
+    "coherent-unbind-kept": 22,
 }
 
 

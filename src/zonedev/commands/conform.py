@@ -78,8 +78,8 @@ def wanted(context: Context) -> list[Run]:
             for fs in file_systems(scenario, scope, o.fs, bool(o.scenario))
             for order in orders_of(scenario, o.order)
         ]
-    # What no set-up could make is left out, unless it was asked for by its name.
-    return runs if o.scenario else [run for run in runs if not run.obstacle]
+    # What cannot be run, or needs more than the kernel, is left out, unless it was asked for by its name.
+    return runs if o.scenario else [run for run in runs if not run.obstacle and run.prepared]
 
 
 def file_systems(

@@ -54,7 +54,18 @@ class Run:
     @property
     def obstacle(self) -> str:
         """Why it cannot be run, whatever is set up; "" where it can."""
-        return obstacle(self.devices, self.fs, self.kernel.release)
+        why = obstacle(self.devices, self.fs, self.kernel.release)
+        return why or (hmm_suite.obstacle(self.kernel.name) if self.mirrors else "")
+
+    @property
+    def mirrors(self) -> bool:
+        """Whether a device mirrors a task's memory, for which a kernel has to be set up with test_hmm."""
+        return any(device.kind == "dmirror_device" for device in self.devices)
+
+    @property
+    def prepared(self) -> bool:
+        """Whether what it needs beside the kernel is set up."""
+        return not self.mirrors or hmm_suite.installed(self.kernel) is not None
 
     def blank(self) -> Conformance:
         """What is known of it before it was run."""
@@ -100,7 +111,7 @@ def conform(run: Run, seconds: float = 60.0) -> Conformance:
 
 def archive_of(run: Run) -> Path:
     """What the guest begins with: where a device mirrors a task's memory, its driver too."""
-    if not any(device.kind == "dmirror_device" for device in run.devices):
+    if not run.mirrors:
         return initramfs.build(run.kernel)
     return initramfs.with_files(run.kernel, {MIRROR_MODULE: hmm_suite.find(run.kernel).module})
 

@@ -77,6 +77,8 @@ class Script(Real):
         self.setup: list[str] = []
 
     def create(self, device: Device) -> None:
+        if device.ordinary or device.kind == "dmirror_device":
+            raise ZonedevError("--emit-c writes no program for a device that mirrors a task's memory")
         if device.on is None and any(d.on is None for d in self._places):
             raise ZonedevError("--emit-c writes a program for one device, and the scenario has more")
         level = device.level
