@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from zonedev.designs import DESIGNS
+from zonedev.explore.cache import Cache
 from zonedev.explore.check import select, set_up
 from zonedev.explore.native import NativeEngine
 from zonedev.explore.python import STATE_BYTES, PythonEngine
@@ -66,7 +67,7 @@ CASES = (
 )
 
 
-def engines(case: Case, ts: TransitionSystem, cache: Path) -> list[tuple[str, Engine, float]]:
+def engines(case: Case, ts: TransitionSystem, cache: Cache) -> list[tuple[str, Engine, float]]:
     """The engines to be measured, with the seconds that each took to compile the model."""
     found: list[tuple[str, Engine, float]] = []
     if case.states <= PYTHON_UP_TO:
@@ -85,9 +86,9 @@ def measure(engine: Engine, repeat: int) -> Exploration:
 
 
 def warm_up(ts: TransitionSystem) -> None:
-    """Let Numba load or compile the kernels for this number of words."""
+    """Let the loops be compiled for this number of words."""
     for workers in (1, 2):
-        NativeEngine(ts, workers, cache=None).explore()
+        NativeEngine(ts, workers, cache=Cache(None)).explore()
 
 
 def row(case: Case, name: str, engine: Engine, compile_time: float, repeat: int) -> str:
@@ -124,7 +125,7 @@ def main() -> int:
         if not case.large:
             warm_up(ts)
         with tempfile.TemporaryDirectory() as cache:
-            for name, engine, compile_time in engines(case, ts, Path(cache)):
+            for name, engine, compile_time in engines(case, ts, Cache(Path(cache))):
                 text = row(case, name, engine, compile_time, 1 if name == "python" else args.repeat)
                 void = void or "VOID" in text
                 print(text, flush=True)

@@ -113,7 +113,7 @@ def test_auto_without_native_goes_on_in_python(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(runner, "native_engine", lambda: None)
     monkeypatch.setattr(runner, "SMALL", 2000)
     assert verdict(toys.ToyBig, toys.ToyNew).engine == "python"
-    with pytest.raises(ZonedevError, match="needs Numba"):
+    with pytest.raises(ZonedevError, match="needs llvmlite"):
         verdict(toys.ToyBig, toys.ToyNew, engine="native")
 
 

@@ -65,7 +65,7 @@ def test_cold_start_is_fast() -> None:
 
 
 def test_light_imports() -> None:
-    heavy = ["numba", "numpy", "rich", "jinja2"]
+    heavy = ["llvmlite", "numpy", "rich", "jinja2"]
     code = f"import sys, zonedev.cli; print([m for m in {heavy} if m in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=ENV)
     assert found.stdout == "[]\n"

@@ -471,7 +471,7 @@ def compared(source: str, directory: Path, engines: bool) -> str:
 def livelocks_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Look for livelocks even where some task can never finish: most random programs are like that."""
     monkeypatch.setattr(PythonEngine, "cannot_finish", lambda engine: [])
-    monkeypatch.setattr("zonedev.explore.native.cannot_finish", lambda search: ([], -1))
+    monkeypatch.setattr("zonedev.explore.native_finish.cannot_finish", lambda search: ([], -1))
 
 
 @given(source=busy_programs())

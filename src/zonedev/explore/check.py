@@ -8,7 +8,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from zonedev.explore.cache import Cache, directory
 from zonedev.explore.finish import going_round, livelock_text, no_finish_text
+from zonedev.explore.lowered import lowered
 from zonedev.explore.replay import Ending, Replay
 from zonedev.explore.result import (
     DEADLOCK,
@@ -25,7 +27,6 @@ from zonedev.explore.stepper import start
 from zonedev.explore.trace import TraceStep, short_path
 from zonedev.lang.errors import LoweringError, RuleBroken, SpecError, ZonedevError
 from zonedev.lang.system import Monitor, Specification, System
-from zonedev.lang.transition import lower
 from zonedev.rules.base import Rule
 from zonedev.scenarios.base import Scenario, build, full_scope
 
@@ -122,7 +123,7 @@ def check(
     verdict = Verdict(
         scenario.name(), design_name or name_of(design), sizes, UNDETERMINED, engine="python", workers=workers
     )
-    ts = lower(set_up(scenario, design, sizes, selection.monitors), selection.names)
+    ts = lowered(set_up(scenario, design, sizes, selection.monitors), selection.names, Cache(directory()))
     runner = Runner(ts, selection.question, limits, report, workers)
     found = runner.run(engine)
     judge(verdict, found, runner, scenario, design, selection)

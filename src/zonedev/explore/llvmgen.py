@@ -2,8 +2,9 @@
 
 The module defines, for states of `words` 64-bit words:
     expand(state, out) -> count, plus 2**32 where every task but the actors has finished.
-        Each step that can be taken gives one record in `out`: the new words and a tag
-        (see `tag`); a step that breaks a rule leaves the words of its record undefined.
+        Each step that can be taken gives one record in `out`: the words, of which those that the
+        step may have changed are written, a tag (see `tag`), and a bit for each word that is
+        written.  A step that breaks a rule writes none.
     stuck(state) -> what is wrong with a state without steps: the number of a rule that
         is broken at rest, DEADLOCK, LOST_WAKEUP, FINE or FAULTY.
 """
@@ -19,11 +20,11 @@ from zonedev.lang.transition import Slot, Step, TaskCode, TransitionSystem
 FINE, FAULTY = -8, -9  # answers of `stuck` beside the endings
 FINISHED = 1 << 32  # a bit of what `expand` returns
 FAULT = (1 << 15) - 2  # the fail number of arithmetic that has no 64-bit result
-MAX_TASKS, MAX_FANOUT = 1 << 16, 1 << 32
+MAX_TASKS, MAX_FANOUT, MAX_WORDS = 1 << 16, 1 << 32, 63
 
 
 def tag(task: int, choice: int = 0, fail: int = -1) -> int:
-    """The last word of a record."""
+    """The tag of a record."""
     return (fail + 1) << 48 | task << 32 | choice
 
 
@@ -39,8 +40,8 @@ def widest(ts: TransitionSystem) -> int:
 
 def generate(ts: TransitionSystem) -> str:
     """The text of the module for `ts`; SpecError where the native engine cannot run it."""
-    if len(ts.fails) >= FAULT or len(ts.tasks) >= MAX_TASKS:
-        raise SpecError("too many tasks or checks for the native engine: use --engine python")
+    if len(ts.fails) >= FAULT or len(ts.tasks) >= MAX_TASKS or ts.words > MAX_WORDS:
+        raise SpecError("too many tasks, checks or fields for the native engine: use --engine python")
     parts = [DECLARATIONS]
     for number, task in enumerate(ts.tasks):
         parts += TaskFunction(ts, number, task).text()
@@ -160,7 +161,7 @@ class TaskFunction(Function):
 
     def text(self) -> list[str]:
         self.begin(f"define internal ptr @{self.name}(ptr noalias readonly %s, ptr noalias %o) {{")
-        state = self.words
+        self.state = state = self.words
         pc = self.wide(self.field(self.task.pc))
         cases = " ".join(f"i64 {s.pc}, label %pc{s.pc}" for s in self.task.steps)
         self.lines += [f"  switch i64 {pc}, label %finished [{cases}]", "finished:", "  ret ptr %o"]
@@ -219,19 +220,23 @@ class TaskFunction(Function):
         if fail < 0:
             self.end(self.out)
         else:
-            self.record(None, fail)
+            self.record(self.state, fail)
 
-    def record(self, words: list[str] | None, fail: int = -1) -> None:
+    def record(self, words: list[str], fail: int = -1) -> None:
         """Append a record and end the path."""
-        for number, text in enumerate(words or []):
-            at = self.op(f"getelementptr i64, ptr {self.out}, i64 {number}")
-            self.lines.append(f"  store i64 {text}, ptr {at}")
+        written = 0
+        for number, (text, before) in enumerate(zip(words, self.state, strict=True)):
+            if text != before:
+                written |= 1 << number
+                at = self.op(f"getelementptr i64, ptr {self.out}, i64 {number}")
+                self.lines.append(f"  store i64 {text}, ptr {at}")
         label = str(tag(self.number, 0, fail))
         if self.fanout > 1:
             label = self.op(f"or i64 %choice{self.pc}, {label}")
-        at = self.op(f"getelementptr i64, ptr {self.out}, i64 {self.ts.words}")
-        self.lines.append(f"  store i64 {label}, ptr {at}")
-        self.end(self.op(f"getelementptr i64, ptr {self.out}, i64 {self.ts.words + 1}"))
+        for number, text in ((self.ts.words, label), (self.ts.words + 1, str(written))):
+            at = self.op(f"getelementptr i64, ptr {self.out}, i64 {number}")
+            self.lines.append(f"  store i64 {text}, ptr {at}")
+        self.end(self.op(f"getelementptr i64, ptr {self.out}, i64 {self.ts.words + 2}"))
 
     def end(self, out: str) -> None:
         if self.latch is None:
@@ -330,7 +335,7 @@ def expand_function(ts: TransitionSystem) -> list[str]:
     for number in range(len(ts.tasks)):
         out = f.op(f"call ptr @task{number}(ptr %s, ptr {out})")
     first, last = (f.op(f"ptrtoint ptr {p} to i64") for p in ("%o", out))
-    count = f.op(f"udiv exact i64 {f.op(f'sub i64 {last}, {first}')}, {8 * (ts.words + 1)}")
+    count = f.op(f"udiv exact i64 {f.op(f'sub i64 {last}, {first}')}, {8 * (ts.words + 2)}")
     f.lines += [f"  ret i64 {f.op(f'or i64 {count}, {over}')}", "}"]
     return f.lines
 

@@ -1,9 +1,8 @@
 """The native engine: breadth-first search in machine code, by one or more workers.
 
-The steps of the model are compiled by LLVM (llvmgen), the search itself by Numba
-(native_kernels).  Levels are explored in chunks, so that limits, progress and
-interruption are looked after several times a second.  Numba is imported with this
-module: import it only where the engine is used.
+LLVM compiles the steps of the model (llvmgen) and the loops of the search (native_kernels),
+which is all that is needed of llvmlite.  Levels are explored in chunks, so that limits,
+progress and interruption are looked after several times a second.
 """
 
 from __future__ import annotations
@@ -12,17 +11,14 @@ import ctypes
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
-from pathlib import Path
+from functools import partial
 from typing import TypeVar
 
-import numpy as np
-
-from zonedev.explore import llvmgen
+from zonedev.explore import llvmgen, native_back, native_lang, native_memory, native_words
 from zonedev.explore import native_kernels as k
-from zonedev.explore.native_code import Code, cache_directory
-from zonedev.explore.native_finish import cannot_finish
-from zonedev.explore.native_loops import Loops
-from zonedev.explore.native_shortest import Trace
+from zonedev.explore.cache import Cache, directory, program
+from zonedev.explore.native_checkpoint import Checkpoint
+from zonedev.explore.native_code import Code, Part
 from zonedev.explore.native_store import CHUNK, Store, TooMany
 from zonedev.explore.result import (
     DEADLOCK,
@@ -42,35 +38,54 @@ from zonedev.lang.errors import SpecError
 from zonedev.lang.transition import TransitionSystem
 
 T = TypeVar("T")
+Path = list[tuple[int, int]]  # task and choice of each step
 
 BOX = 1 << 17  # states that a worker may keep for all others together
 ALONE = 1 << 11  # a smaller piece of work is not worth waking threads for
 REPORT_EVERY = 0.2  # seconds
 
+#: The loops that are called from here.
+ENTRIES = (
+    native_words.unpack,
+    native_words.repack,
+    native_words.refill,
+    k.advance,
+    k.absorb,
+    k.hear,
+    k.rehash,
+    k.enter,
+    k.locate,
+    native_back.follow,
+    native_back.mark,
+    native_back.in_loops,
+    native_back.peel,
+    native_back.suffixes,
+)
+
 
 class NativeEngine:
     """Explores level by level, with exact packed states in hash tables.
 
-    `workers` threads share the states by their hash.  `cache` is the directory for
-    compiled models; None keeps nothing.  SpecError: the model needs what the engine
-    does not have, such as numbers of more than 64 bits.
+    `workers` threads share the states by their hash.  `cache` keeps what is compiled; the user's
+    by default.  SpecError: the model needs what the engine does not have, such as numbers of more
+    than 64 bits.
     """
 
     name = "native"
 
-    def __init__(self, ts: TransitionSystem, workers: int = 1, cache: Path | str | None = "") -> None:
+    def __init__(self, ts: TransitionSystem, workers: int = 1, cache: Cache | None = None) -> None:
         begun = time.perf_counter()
         self.ts, self.workers = ts, max(1, workers)
-        where = cache_directory() if cache == "" else cache
-        self.code = Code(llvmgen.generate(ts), Path(where) if where is not None else None)
+        self.code = Code([model(ts), loops(ts.words, self.workers)], cache or Cache(directory()))
         self.most = llvmgen.widest(ts)
-        self.shape = (0,) * ts.words
-        self.addresses = (self.code.address("expand"), self.code.address("stuck"), self.most)
-        kind = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p)
-        self._expand = kind(self.addresses[0])
-        self._stuck = kind(self.addresses[1])
+        self.loops = {f.__name__: self.code.function(f.__name__, arguments_of(f)) for f in ENTRIES}
+        self._expand, self._stuck = self.code.function("expand", 2), self.code.function("stuck", 1)
         self.compile_seconds = time.perf_counter() - begun
         self.store: Store | None = None
+
+    def call(self, name: str, *args: int) -> int:
+        """Run one of the compiled loops."""
+        return self.loops[name](*args)
 
     # --- single states -----------------------------------------------------------------------
 
@@ -78,20 +93,21 @@ class NativeEngine:
         """The steps that can be taken: task, choice, and new state or the number of a fail."""
         found: list[tuple[int, int, State | int]] = []
         words = len(state)
-        here = np.array(state, np.int64)
-        out = np.empty((self.most, words + 1), np.int64)
-        count = self._expand(here.ctypes.data, out.ctypes.data) & k.LOW
-        for record in out[:count].tolist():
-            task, choice, fail = llvmgen.untag(record[words])
+        here, out = words_of(state), (ctypes.c_int64 * (self.most * (words + 2)))()
+        count = self._expand(ctypes.addressof(here), ctypes.addressof(out)) & k.LOW
+        for at in range(0, count * (words + 2), words + 2):
+            task, choice, fail = llvmgen.untag(out[at + words])
             if fail == llvmgen.FAULT:
                 raise SpecError(faulty())
-            found.append((task, choice, tuple(record[:words]) if fail < 0 else fail))
+            written = out[at + words + 1]
+            new = tuple(out[at + n] if written >> n & 1 else w for n, w in enumerate(state))
+            found.append((task, choice, new if fail < 0 else fail))
         return found
 
     def stuck(self, state: State, question: Question) -> int | None:
         """What is wrong with a state without steps: an ending, or None."""
-        here = np.array(state, np.int64)
-        return wanted(self._stuck(here.ctypes.data, None), question)
+        here = words_of(state)
+        return wanted(self._stuck(ctypes.addressof(here)), question)
 
     # --- the search ----------------------------------------------------------------------------
 
@@ -100,9 +116,10 @@ class NativeEngine:
         question: Question = Question(),  # noqa: B008
         limits: Limits = Limits(),  # noqa: B008
         report: Report | None = None,
+        checkpoint: Checkpoint | None = None,
     ) -> Exploration:
         """Explore all reachable states, or up to the level of the first violation."""
-        search = Search(self, question, limits, report)
+        search = Search(self, question, limits, report, checkpoint)
         self.store = search.store
         try:
             return search.run()
@@ -114,15 +131,24 @@ class Search:
     """One exploration."""
 
     def __init__(
-        self, engine: NativeEngine, question: Question, limits: Limits, report: Report | None
+        self,
+        engine: NativeEngine,
+        question: Question,
+        limits: Limits,
+        report: Report | None,
+        checkpoint: Checkpoint | None,
     ) -> None:
         self.begun = time.perf_counter()
         self.engine, self.question, self.limits, self.report = engine, question, limits, report
+        self.checkpoint = checkpoint
         self.workers = engine.workers
         self.pool = ThreadPoolExecutor(self.workers) if self.workers > 1 else None
-        box = max(BOX // self.workers, 4 * (k.BATCH + engine.most))
-        self.store = Store(self.workers, engine.ts.words, engine.most, box)
+        box = max(BOX // self.workers, 4 * (k.SIZE + engine.most))
+        self.store = Store(
+            engine.call, self.workers, engine.ts.words, engine.most, box, finish=question.finish
+        )
         self.at = [0] * self.workers  # how far each worker has expanded its states
+        self.ends = [0] * self.workers  # where the level that is being expanded ends, by worker
         self.levels: list[list[int]] = []  # where each level begins, by worker
         self.level = 0  # the level that is being expanded
         self.wrong: list[tuple[int, int, int]] = []  # worker, state and ending
@@ -135,7 +161,7 @@ class Search:
             self.pool.shutdown()
 
     def run(self) -> Exploration:
-        path: list[tuple[int, int]] | None = None
+        path: Path | None = None
         ending: int | None = None
         try:
             path, ending = self.verdict()
@@ -147,10 +173,9 @@ class Search:
             self.stopped = "out of memory"
         except KeyboardInterrupt:
             self.stopped = "interrupted"
-        ctx = self.store.ctx
         states = self.store.states
-        result = Exploration(states, int(ctx[:, k.TRANSITIONS].sum()), len(self.levels) - 1, 0.0)
-        result.path, result.ending, result.ends = path, ending, int(ctx[:, k.ENDS].sum())
+        result = Exploration(states, self.store.sum(k.TRANSITIONS), len(self.levels) - 1, 0.0)
+        result.path, result.ending, result.ends = path, ending, self.store.sum(k.ENDS)
         result.loop = self.loop
         if path is not None:
             result.depth = len(path)
@@ -160,68 +185,87 @@ class Search:
         result.seconds = time.perf_counter() - self.begun
         return result
 
-    def verdict(self) -> tuple[list[tuple[int, int]] | None, int | None]:
+    def verdict(self) -> tuple[Path | None, int | None]:
         """Search; the shortest path to a violation and its ending, or None twice."""
         stop = None
         try:
             self.search()
         except Stop as limit:
             stop = limit
-        trace = Trace(self)
         if self.wrong:
-            return trace.to({(w, n): e for w, n, e in self.wrong}, self.level)
-        if self.store.ctx[:, k.BROKEN].any():
-            return trace.to({}, self.level)
+            return self.way({(w, n): e for w, n, e in self.wrong}, self.level)
+        if self.store.sum(k.BROKEN):
+            return self.way({}, self.level)
         if stop is not None:
             raise stop
-        if self.question.finish:
-            for me in range(self.workers):
-                self.hear(me)
-            bad, level = cannot_finish(self)
-            if bad:
-                return trace.to(dict.fromkeys(bad, NO_FINISH), level)
-            return self.livelock(trace)
-        return None, None
+        return self.progress() if self.question.finish else (None, None)
 
-    def livelock(self, trace: Trace) -> tuple[list[tuple[int, int]] | None, int | None]:
+    def way(self, targets: dict[tuple[int, int], int], level: int) -> tuple[Path, int]:
+        """The shortest path to one of the states, or over a failing step; and its ending."""
+        from zonedev.explore.native_shortest import Trace  # here, for it needs NumPy
+
+        return Trace(self).to(targets, level)
+
+    def progress(self) -> tuple[Path | None, int | None]:
+        """A path to where somebody can never finish, or into a livelock; None twice where there is none."""
+        from zonedev.explore.native_finish import cannot_finish
+
+        for me in range(self.workers):
+            self.hear(me)
+        bad, level = cannot_finish(self)
+        return self.way(dict.fromkeys(bad, NO_FINISH), level) if bad else self.livelock()
+
+    def livelock(self) -> tuple[Path | None, int | None]:
         """A path that ends in a loop that can go on for ever; None twice where there is none."""
+        from zonedev.explore.native_loops import Loops
+
         loops = Loops(self)
         found = loops.livelock()
         if found is None:
             return None, None
-        path, _ = trace.to({loops.places[state]: LIVELOCK for state in found.states}, found.level)
+        path, _ = self.way({loops.places[state]: LIVELOCK for state in found.states}, found.level)
         path, self.loop = found.lasso(self.engine.expand, self.engine.ts.initial(), path)
         return path, LIVELOCK
 
     def search(self) -> None:
         """Expand level by level, until nothing is new or a rule breaks."""
-        self.start()
-        self.levels.append(list(self.at))
-        while not self.wrong and not self.store.ctx[:, k.BROKEN].any():
-            ends = self.counts()
-            if ends == self.at:
-                return
+        if self.checkpoint is None or not self.checkpoint.load(self):
+            self.start()
+        while True:
             self.level = len(self.levels) - 1
             try:
-                while self.at != ends:
-                    self.round(ends)
-                    self.look()
+                while self.at != self.ends:
+                    self.round()
+                    self.look_and_keep()
+                over = self.wrong or self.store.sum(k.BROKEN) or self.counts() == self.ends
+                if over and self.checkpoint is not None:
+                    self.checkpoint.save(self)
             finally:
-                if self.counts() != ends:
-                    self.levels.append(ends)
+                if self.counts() != self.ends:
+                    self.levels.append(self.ends)
+            if over:
+                return
+            self.ends = self.counts()
 
     def start(self) -> None:
         """Enter the initial state."""
-        first = np.array(self.engine.ts.initial(), np.int64)
-        k.enter(self.engine.shape, self.store.ctx, first.ctypes.data)
+        first = words_of(self.engine.ts.initial())
+        while not self.call("enter", ctypes.addressof(first)):
+            self.store.adapt()
+        self.levels.append(list(self.at))
+        self.ends = self.counts()
+
+    def call(self, name: str, *args: int) -> int:
+        """Run one of the compiled loops on the store."""
+        return self.engine.call(name, self.store.ctx.address, *args)
 
     def counts(self) -> list[int]:
-        return [int(n) for n in self.store.ctx[:, k.COUNT]]
+        return [self.store.ctx.get(worker, k.COUNT) for worker in range(self.workers)]
 
-    def round(self, ends: list[int]) -> None:
+    def round(self) -> None:
         """Every worker expands a chunk of its states, then takes in what the others found."""
-        work = sum(end - at for at, end in zip(self.at, ends, strict=True))
-        self.each(lambda me: self.expand_chunk(me, ends[me]), work)
+        work = sum(end - at for at, end in zip(self.at, self.ends, strict=True))
+        self.each(lambda me: self.expand_chunk(me, self.ends[me]), work)
         if self.workers > 1:
             self.each(self.take_in, work)
         self.collect()
@@ -230,41 +274,42 @@ class Search:
         store = self.store
         self.hear(me)
         end = min(end, self.at[me] + CHUNK)
-        while self.at[me] < end:
+        while self.at[me] < end and not store.ctx.get(me, k.TIGHT):
             if store.full(me):
                 store.grow(me)
-            self.at[me] = k.advance(
-                self.engine.shape, store.ctx, store.fills, me, self.engine.addresses, self.at[me], end
-            )
-            if self.workers > 1 and store.fills[me].max() > store.ctx[me, k.BOX] - store.room:
+            begin = self.at[me]
+            self.at[me] = self.call("advance", me, begin, end)
+            if self.workers > 1 and self.at[me] < end and not store.full(me):
                 return
 
     def take_in(self, me: int) -> None:
         store = self.store
         for source in range(self.workers):
-            n, at = int(store.fills[source, me]), 0
+            n, at = store.posted(source, me), 0
             while at < n:
                 if store.full(me):
                     store.grow(me)
-                at = k.absorb(self.engine.shape, store.ctx, me, source, at, n)
+                at = self.call("absorb", me, source, at, n)
 
     def hear(self, me: int) -> None:
         """Take over the answers to what the worker has posted in the round before."""
         if self.workers > 1:
-            k.hear(self.engine.shape, self.store.ctx, self.store.fills, me)
+            self.call("hear", me)
 
     def collect(self) -> None:
         """Take over the stuck states that the workers have noted."""
-        ctx = self.store.ctx
-        if int(ctx[:, k.BROKEN].max()) > llvmgen.FAULT:
+        store = self.store
+        if max(store.ctx.get(me, k.BROKEN) for me in range(self.workers)) > llvmgen.FAULT:
             raise SpecError(faulty())
         for me in range(self.workers):
-            noted = self.store.fixed[me][0][: 2 * int(ctx[me, k.WRONGS])].tolist()
-            ctx[me, k.WRONGS] = 0
-            for state, code in zip(noted[::2], noted[1::2], strict=True):
+            for state, code in store.noted(me):
                 ending = wanted(code, self.question)
                 if ending is not None:
                     self.wrong.append((me, state, ending))
+        if store.sum(k.TIGHT):
+            for me in range(self.workers):
+                self.hear(me)  # before what is packed there is out of date
+            store.adapt()
 
     def each(self, work: Callable[[int], T], amount: int) -> list[T]:
         """Let every worker do its part; small amounts are done at once."""
@@ -285,13 +330,47 @@ class Search:
             raise Stop(stopped)
         if self.report is not None and now - self.reported >= REPORT_EVERY:
             self.reported = now
-            transitions = int(self.store.ctx[:, k.TRANSITIONS].sum())
+            transitions = self.store.sum(k.TRANSITIONS)
             frontier = states - sum(self.at)
             self.report(Progress(states, transitions, len(self.levels) - 1, frontier, now - self.begun))
+
+    def look_and_keep(self) -> None:
+        """Between two rounds: as `look`, and a checkpoint where it is time, or the search stops."""
+        try:
+            self.look()
+        except Stop:
+            if self.checkpoint is not None:
+                self.checkpoint.save(self)
+            raise
+        if self.checkpoint is not None and self.checkpoint.due():
+            self.checkpoint.save(self)
 
     def level_end(self, level: int, me: int) -> int:
         """The end of a worker's states of a level."""
         return self.levels[level + 1][me] if level + 1 < len(self.levels) else self.counts()[me]
+
+
+def model(ts: TransitionSystem) -> Part:
+    """The steps of a model."""
+    if ts.digest is not None:
+        return Part(ts.digest, lambda: llvmgen.generate(ts))
+    text = llvmgen.generate(ts)
+    return Part(text, lambda: text)
+
+
+def loops(words: int, workers: int) -> Part:
+    """The loops, for states of `words` words."""
+    constants = {"WORDS": words, "WORKERS": workers, "STRIDE": 8 * (words + 2)}
+    text = partial(native_lang.generate, ENTRIES, constants, native_memory.DECLARATIONS)
+    return Part(f"loops {words} {workers} {program()}", text, 2)
+
+
+def arguments_of(function: Callable[..., int]) -> int:
+    return function.__code__.co_argcount
+
+
+def words_of(state: State) -> ctypes.Array[ctypes.c_int64]:
+    return (ctypes.c_int64 * len(state))(*state)
 
 
 def wanted(code: int, question: Question) -> int | None:

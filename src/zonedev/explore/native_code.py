@@ -1,126 +1,95 @@
-"""Machine code from LLVM IR, by llvmlite, kept in the user's cache directory.
-
-A cache entry is an object file behind a checksum, named by a hash of the IR, of the
-version of LLVM and of the processor.  An entry that is damaged, or cannot be read or
-written, only costs the time to compile again.
-"""
+"""Machine code from LLVM IR, by llvmlite, which is kept for the next time."""
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import os
-import sys
-import tempfile
-from pathlib import Path
+import ctypes
+import functools
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import llvmlite
 import llvmlite.binding as llvm
 
-PIPELINE = "3"  # counts the changes of how IR is turned into code
-KEEP = 400  # entries that the cache holds at most
+from zonedev.explore.cache import Cache, name_of
+
+PIPELINE = "4"  # counts the changes of how IR is turned into code
 
 
-def cache_directory() -> Path | None:
-    """Where compiled models are kept; None where the user has no home."""
-    base = os.environ.get("XDG_CACHE_HOME")
-    if not base and sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA")
-    try:
-        return (Path(base) if base else Path.home() / ".cache") / "zonedev" / "native"
-    except RuntimeError:
-        return None
+@dataclass(frozen=True)
+class Part:
+    """A module: what names it, how to write it, and how much LLVM is to optimise it: 0 to 3."""
+
+    name: str
+    text: Callable[[], str]
+    level: int = 0
 
 
 class Code:
-    """A loaded module; its functions live as long as this object.
+    """Loaded modules, which know each other's functions; these live as long as this object.
 
-    `cached` tells whether the code came from the cache.  With `cache` None nothing is
-    kept.
+    `cached` tells whether all code was compiled before.
     """
 
-    def __init__(self, text: str, cache: Path | None) -> None:
-        prepare()
-        machine = target_machine()
-        name = entry_name(text, machine)
-        kept = read_entry(cache / name) if cache is not None else None
-        self.cached = kept is not None
-        if kept is None:
-            code = compile_object(text, machine)
-            if cache is not None:
-                write_entry(cache, name, code)
-            kept = llvm.ObjectFileRef.from_data(code)
-        self._engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), target_machine())
-        self._engine.add_object_file(kept)
+    def __init__(self, parts: Iterable[Part], cache: Cache) -> None:
+        llvm.initialize_native_target()
+        llvm.initialize_native_asmprinter()
+        self.cached = True
+        self._engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), target_machine(0))
+        for part in parts:
+            self._engine.add_object_file(self.object(part, cache))
         self._engine.finalize_object()
 
-    def address(self, function: str) -> int:
-        return int(self._engine.get_function_address(function))
+    def object(self, part: Part, cache: Cache) -> Any:
+        name = entry_name(part)
+        code = cache.read(name)
+        if code is None:
+            self.cached = False
+            code = compile_object(part.text(), part.level)
+            cache.write(name, code)
+        return llvm.ObjectFileRef.from_data(code)
+
+    def function(self, name: str, arguments: int) -> Callable[..., int]:
+        """A function of so many words that returns one; other threads go on while it runs."""
+        kind = ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_int64] * arguments)
+        return kind(self._engine.get_function_address(name))
 
 
-def prepare() -> None:
-    llvm.initialize_native_target()
-    llvm.initialize_native_asmprinter()
-
-
-def target_machine() -> Any:
+def target_machine(level: int) -> Any:
     return llvm.Target.from_default_triple().create_target_machine(
-        cpu=llvm.get_host_cpu_name(), features=llvm.get_host_cpu_features().flatten(), opt=0, jit=True
+        cpu=llvm.get_host_cpu_name(), features=llvm.get_host_cpu_features().flatten(), opt=level, jit=True
     )
 
 
-def compile_object(text: str, machine: Any) -> bytes:
+@functools.lru_cache(maxsize=32)
+def compile_object(text: str, level: int = 0) -> bytes:
     """Emit an object file.
 
-    No optimisation: the IR is in SSA form, and the steps are short.  LLVM's optimiser
-    would take ten times as long and make the search 5 to 7 per cent faster, which would
-    pay from some 10**8 states on (measured with 106 to 1,186 steps).
+    The loops of the search are optimised.  The steps of a model are not: their IR is in SSA form,
+    and they are short.  LLVM's optimiser would take ten times as long and make the search 5 to 7
+    per cent faster, which would pay from some 10**8 states on (measured with 106 to 1,186 steps).
     """
+    machine = target_machine(level)
     module = llvm.parse_assembly(text)
     module.triple = machine.triple
     module.data_layout = str(machine.target_data)
+    if level:
+        tuning = llvm.create_pipeline_tuning_options(speed_level=level)
+        builder = llvm.create_pass_builder(machine, tuning)
+        builder.getModulePassManager().run(module, builder)
     code: bytes = machine.emit_object(module)
     return code
 
 
-def entry_name(text: str, machine: Any) -> str:
-    parts = [PIPELINE, llvmlite.__version__, str(llvm.llvm_version_info), machine.triple]
-    parts += [llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten(), text]
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:40] + ".o"
-
-
-def read_entry(path: Path) -> Any:
-    """The object file of a sound cache entry, or None."""
-    try:
-        data = path.read_bytes()
-        checksum, code = data[:32], data[32:]
-        if hashlib.sha256(code).digest() == checksum:
-            return llvm.ObjectFileRef.from_data(code)
-    except (OSError, RuntimeError):
-        pass
-    return None
-
-
-def write_entry(cache: Path, name: str, code: bytes) -> None:
-    """Put an entry in place at once, whoever else writes the same; failures do not matter."""
-    with contextlib.suppress(OSError):
-        cache.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=cache, suffix=".new", delete=False) as file:
-            draft = Path(file.name)
-            try:
-                file.write(hashlib.sha256(code).digest() + code)
-                file.close()
-                draft.replace(cache / name)
-            finally:
-                draft.unlink(missing_ok=True)
-        prune(cache)
-
-
-def prune(cache: Path) -> None:
-    """Drop the oldest entries beyond KEEP."""
-    entries = [p for p in cache.iterdir() if p.suffix == ".o"]
-    if len(entries) > KEEP:
-        entries.sort(key=lambda p: p.stat().st_mtime)
-        for path in entries[: len(entries) - KEEP]:
-            path.unlink(missing_ok=True)
+def entry_name(part: Part) -> str:
+    """What an object file is called: it is for this text, this processor and this LLVM."""
+    return name_of(
+        part.name,
+        PIPELINE,
+        str(part.level),
+        llvmlite.__version__,
+        str(llvm.llvm_version_info),
+        llvm.get_process_triple(),
+        llvm.get_host_cpu_name(),
+        llvm.get_host_cpu_features().flatten(),
+    )

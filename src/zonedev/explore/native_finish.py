@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from zonedev.explore.native_back import UNKNOWN, UNRESOLVED, follow, mark
+from zonedev.explore.native_back import UNRESOLVED, UNSEEN
 from zonedev.explore.native_store import CHUNK
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def cannot_finish(search: Search) -> tuple[list[tuple[int, int]], int]:
     for me, n in enumerate(search.counts()):
         for end in range(n, 0, -FOLLOWED):
             todo = np.arange(end - 1, max(0, end - FOLLOWED) - 1, -1, dtype=np.int64)
-            follow(search.store.ctx, can, me, todo)
+            search.call("follow", can.ctypes.data, me, todo.ctypes.data, len(todo))
             search.look()
     left: list[Any] = [np.ascontiguousarray(np.flatnonzero(s == UNRESOLVED)[::-1]) for s in status]
     while any(len(part) for part in left):
@@ -37,9 +37,9 @@ def cannot_finish(search: Search) -> tuple[list[tuple[int, int]], int]:
             return first_level(search, left)
         left = [part[status[me][part] == UNRESOLVED] for me, part in enumerate(left)]
         for me, part in enumerate(left):
-            status[me][part] = UNKNOWN
+            status[me][part] = UNSEEN
         for me, part in enumerate(left):
-            follow(search.store.ctx, can, me, part)
+            search.call("follow", can.ctypes.data, me, part.ctypes.data, len(part))
             search.look()
         left = [part[status[me][part] == UNRESOLVED] for me, part in enumerate(left)]
     return [], -1
@@ -50,7 +50,7 @@ def mark_all(search: Search, me: int, can: Any, todo: Any) -> int:
     marked = 0
     for first in range(0, len(todo), CHUNK):
         chunk = todo[first : first + CHUNK]
-        marked += mark(search.engine.shape, search.store.ctx, me, search.engine.addresses, can, chunk)
+        marked += search.call("mark", me, can.ctypes.data, chunk.ctypes.data, len(chunk))
         if search.workers == 1:
             search.look()
     return marked

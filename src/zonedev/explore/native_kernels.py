@@ -1,294 +1,353 @@
-"""The loops of the native engine, compiled by Numba once for each number of state words.
+"""The loops of the native engine's search.
 
-`shape` is a tuple of as many zeros as a state has words; only its length counts, and
-as it is part of the type, the loops over words are unrolled.  `ctx` has a row of
-numbers for each worker, named by the constants below.
+`ctx` is the address of a row of numbers for each worker, named by the constants below.  A
+worker's states, packed (see native_words), lie in a row each, in the order in which they were
+found.  Its table is open-addressed, with slots of 32 bits: zero, or the number of a state plus
+one in as many bits as the table's size has, and in those above it a tag of the state's hash.
+The home of a state is the top of its hash.
 
-A worker's states lie in a row each, in the order in which they were found.  Its table
-is open-addressed: a slot is zero, or the upper half of a state's hash followed by the
-number of the state plus one.  The home of a state is the top of its hash, so that a
-table grows without a look at the states.
+The global number of a state is its number times the workers, plus its worker.  Where somebody
+asks whether all can finish, the greatest such number among its successors is kept with each
+state: following it leads to an end from nearly every state that can finish (see native_back).
 
-The global number of a state is its number times the workers, plus its worker.  With
-each state the greatest such number among its successors is kept: following it leads
-to an end from nearly every state that can finish (see native_back).
+A batch is a list of entries: a hash, where to leave the global number, and a packed state.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from zonedev.explore.native_lang import kernel
+from zonedev.explore.native_memory import expand, load, load32, prefetch, shift, store, store32, stuck
+from zonedev.explore.native_words import WORDS, WORKERS, decode, encode, hash_of, pack
 
-from zonedev.explore.native_memory import call, kernel, load, load32, prefetch, store, store32
+# The columns of ctx, as offsets.
+ROWS, CAPACITY, COUNT, UNITS = 0, 8, 16, 24  # the states, rows allocated, rows in use, units of a row
+TABLE, BITS, LIMIT = 32, 40, 48  # address and log2 size of the table; states it may hold
+TRANSITIONS, ENDS, BROKEN, TIGHT = 56, 64, 72, 80  # counted; TIGHT: a number did not fit
+WRONG, WRONGS = 88, 96  # address of (state, ending) pairs, and how many there are
+STATE, RECORDS, BATCH, ENTRY, SCRATCH = 104, 112, 120, 128, 136  # scratch space, bytes of an entry
+BOXES, BOX, FILLS = 144, 152, 160  # boxes for the states of other workers, entries of one, how many
+CHILDREN = 168  # address of 32 bits a state: a successor's global number plus one, or 0; or 0
+LEXICON = 176  # `words` of native_words
+MOST = 184  # the most successors that a state can have
+FIELDS = 192  # bytes of a row
 
-# The columns of ctx.
-ROWS, CAPACITY, COUNT = 0, 1, 2  # address of the states, rows allocated, rows in use
-TABLE, BITS, LIMIT = 3, 4, 5  # address and log2 size of the table; states it may hold
-TRANSITIONS, ENDS, BROKEN, FAULTED = 6, 7, 8, 9  # counted since the exploration began
-WRONG, WRONGS = 10, 11  # address of (state, ending) pairs, and how many there are
-SCRATCH, BOXES, BOX = 12, 13, 14  # a batch; boxes for the states of other workers; rows of a box
-CHILDREN = 15  # address of 32 bits a state: a successor's global number plus one, or 0
-FIELDS = 16
-
-BATCH = 192  # successors that are looked up together
+SIZE = 192  # successors that are looked up together
 LOW = 0xFFFFFFFF
-HIGH = -1 << 32
 END = LOW  # instead of a successor: the state is an end
 FINE = -8
-MIX, SEED = -0x61C8864680B583EB, 0x2545F4914F6CDD1D
+STRIDE = 8 * (WORDS + 2)  # of a record; given when the kernels are compiled
 
 
 @kernel
-def hash_of(shape: Any, row: int) -> int:
-    h = SEED
-    for i in range(len(shape)):
-        h = (h ^ load(row + 8 * i)) * MIX
-        h ^= (h >> 32) & LOW
-    return h * MIX
-
-
-@kernel
-def owner_of(h: int, workers: int) -> int:
+def owner_of(h: int) -> int:
     """Which worker keeps the states with this hash."""
-    return ((h & LOW) * workers) >> 32
+    if WORKERS == 1:
+        return 0
+    return ((h & LOW) * WORKERS) >> 32
 
 
 @kernel
-def same(shape: Any, a: int, b: int) -> bool:
-    different = 0
-    for i in range(len(shape)):
-        different |= load(a + 8 * i) ^ load(b + 8 * i)
-    return different == 0
+def home(h: int, bits: int) -> int:
+    return shift(h, 64 - bits)
 
 
 @kernel
-def find(shape: Any, table: int, bits: int, rows: int, row: int, h: int) -> int:
-    """The number of a state, or -1."""
+def tag_of(h: int, bits: int) -> int:
+    """The tag of a hash, where a slot has it."""
+    return (h << bits) & LOW
+
+
+@kernel
+def same(units: int, a: int, b: int) -> int:
+    for unit in range(units):
+        if load32(a + 4 * unit) != load32(b + 4 * unit):
+            return 0
+    return 1
+
+
+@kernel
+def find(own: int, h: int, row: int) -> int:
+    """The number of a packed state among those of the worker with the row `own` of ctx, or -1."""
+    table, bits, rows, units = load(own + TABLE), load(own + BITS), load(own + ROWS), load(own + UNITS)
     mask = (1 << bits) - 1
-    at = (h >> (64 - bits)) & mask
+    at, tag = home(h, bits), tag_of(h, bits)
     while True:
-        slot = load(table + 8 * at)
+        slot = load32(table + 4 * at)
         if slot == 0:
             return -1
-        if (slot ^ h) & HIGH == 0:
-            number = (slot & LOW) - 1
-            if same(shape, rows + number * 8 * len(shape), row):
+        if slot & ~mask == tag:
+            number = (slot & mask) - 1
+            if same(units, rows + 4 * units * number, row) == 1:
                 return number
         at = (at + 1) & mask
 
 
 @kernel
-def peek(table: int, bits: int, rows: int, size: int, h: int) -> None:
+def touch(own: int, h: int) -> int:
+    """Fetch the home slot of a hash."""
+    return prefetch(load(own + TABLE) + 4 * home(h, load(own + BITS)))
+
+
+@kernel
+def peek(own: int, h: int) -> int:
     """Fetch the state that the home slot of a hash points to."""
-    slot = load(table + 8 * ((h >> (64 - bits)) & ((1 << bits) - 1)))
-    if (slot ^ h) & HIGH == 0:
-        prefetch(rows + ((slot & LOW) - 1) * size)
-
-
-@kernel
-def settle(shape: Any, ctx: Any, me: int, batch: int, n: int) -> None:
-    """Enter those of `n` states that are not known yet.
-
-    `batch` lists their addresses and hashes, and where to put their global number plus
-    one if it is greater than what stands there.
-    """
-    size = 8 * len(shape)
-    rows, table, bits, count = ctx[me, ROWS], ctx[me, TABLE], ctx[me, BITS], ctx[me, COUNT]
-    workers = ctx.shape[0]
+    bits = load(own + BITS)
+    slot = load32(load(own + TABLE) + 4 * home(h, bits))
     mask = (1 << bits) - 1
+    if slot != 0 and slot & ~mask == tag_of(h, bits):
+        prefetch(load(own + ROWS) + 4 * load(own + UNITS) * ((slot & mask) - 1))
+    return 0
+
+
+@kernel
+def settle(own: int, me: int, batch: int, n: int, posted: int) -> int:
+    """Enter those of the `n` states of a batch that are not known yet.
+
+    Where they were `posted` by another worker, the answer is left in the entry.
+    """
+    entry, children = load(own + ENTRY), load(own + CHILDREN)
+    table, bits, rows, units = load(own + TABLE), load(own + BITS), load(own + ROWS), load(own + UNITS)
+    count, mask = load(own + COUNT), (1 << bits) - 1
     for j in range(n):
-        peek(table, bits, rows, size, load(batch + 24 * j + 8))
+        peek(own, load(batch + entry * j))
     for j in range(n):
-        row, h, note = load(batch + 24 * j), load(batch + 24 * j + 8), load(batch + 24 * j + 16)
-        at = (h >> (64 - bits)) & mask
-        while True:
-            slot = load(table + 8 * at)
+        this = batch + entry * j
+        h = load(this)
+        at, tag = home(h, bits), tag_of(h, bits)
+        number = -1
+        while number < 0:
+            slot = load32(table + 4 * at)
             if slot == 0:
-                copy(shape, rows + count * size, row)
+                row = rows + 4 * units * count
+                for unit in range(units):
+                    store32(row + 4 * unit, load32(this + 16 + 4 * unit))
+                number = count
                 count += 1
-                slot = (h & HIGH) | count
-                store(table + 8 * at, slot)
-                break
-            if (slot ^ h) & HIGH == 0 and same(shape, rows + ((slot & LOW) - 1) * size, row):
-                break
+                store32(table + 4 * at, tag | count)
+            elif slot & ~mask == tag and same(units, rows + 4 * units * ((slot & mask) - 1), this + 16) == 1:
+                number = (slot & mask) - 1
             at = (at + 1) & mask
-        store32(note, max(load32(note), ((slot & LOW) - 1) * workers + me + 1))
-    ctx[me, COUNT] = count
+        if children != 0:
+            note = this + 12 if posted == 1 else load(this + 8)
+            store32(note, max(load32(note), number * WORKERS + me + 1))
+    store(own + COUNT, count)
+    return 0
 
 
 @kernel
-def copy(shape: Any, to: int, row: int) -> None:
-    for i in range(len(shape)):
-        store(to + 8 * i, load(row + 8 * i))
+def has_room(own: int, more: int) -> int:
+    return load(own + COUNT) + more <= min(load(own + CAPACITY), load(own + LIMIT))
 
 
 @kernel
-def has_room(ctx: Any, me: int, more: int) -> bool:
-    needed: int = ctx[me, COUNT] + more
-    fits: bool = needed <= min(ctx[me, CAPACITY], ctx[me, LIMIT])
-    return fits
-
-
-@kernel
-def boxes_have_room(fills: Any, me: int, most: int) -> bool:
+def boxes_have_room(own: int, more: int) -> int:
+    if WORKERS == 1:
+        return 1
     fullest = 0
-    for other in range(fills.shape[1]):
-        fullest = max(fullest, fills[me, other])
-    return fullest <= most
+    for other in range(WORKERS):
+        fullest = max(fullest, load(load(own + FILLS) + 8 * other))
+    return fullest + more <= load(own + BOX)
 
 
 @kernel
-def advance(shape: Any, ctx: Any, fills: Any, me: int, code: Any, first: int, end: int) -> int:
+def advance(ctx: int, me: int, first: int, end: int) -> int:
     """Expand the worker's states from `first` up to `end`; returns how far it came.
 
-    It stops early where the table, the rows or a box for another worker might not
-    hold what the next batch brings.  `code` is the addresses of `expand` and `stuck`
-    and the most successors that a state can have.
+    It stops early where the table, the rows or a box for another worker might not hold what the
+    next batch brings, and where a state cannot be packed.
     """
-    expand, stuck, most = code
-    words, workers = len(shape), ctx.shape[0]
-    stride = 8 * (words + 1)
-    room = BATCH + most
-    rows, table, bits, children = ctx[me, ROWS], ctx[me, TABLE], ctx[me, BITS], ctx[me, CHILDREN]
-    mask = (1 << bits) - 1
-    batch = ctx[me, SCRATCH]
-    records = batch + 24 * room
-    transitions = ends = broken = 0
-    at = first
-    while at < end and has_room(ctx, me, room) and boxes_have_room(fills, me, ctx[me, BOX] - room):
-        n = 0
-        out = records
-        begin = at
-        while at < end and out - records < BATCH * stride:
-            row = rows + at * 8 * words
-            got = call(expand, row, out)
-            if got > LOW:
-                ends += 1
-                store32(children + 4 * at, END)
-            got &= LOW
-            transitions += got
-            if got == 0:
-                note_stuck(ctx, me, stuck, row, at)
-            for _ in range(got):
-                fail = load(out + 8 * words) >> 48
-                if fail != 0:
-                    broken = max(broken, fail)
-                else:
-                    h = hash_of(shape, out)
-                    owner = owner_of(h, workers)
-                    if owner == me:
-                        store(batch + 24 * n, out)
-                        store(batch + 24 * n + 8, h)
-                        store(batch + 24 * n + 16, children + 4 * at)
-                        n += 1
-                        prefetch(table + 8 * ((h >> (64 - bits)) & mask))
-                    else:
-                        post(shape, ctx, fills, me, owner, out, at)
-                out += stride
+    own = ctx + FIELDS * me
+    words, units, rows = load(own + LEXICON), load(own + UNITS), load(own + ROWS)
+    state, records, batch, entry = (
+        load(own + STATE),
+        load(own + RECORDS),
+        load(own + BATCH),
+        load(own + ENTRY),
+    )
+    room = SIZE + load(own + MOST)
+    at, tight = first, 0
+    while at < end and tight == 0 and has_room(own, room) and boxes_have_room(own, room):
+        n, found, begin = 0, 0, at
+        while at < end and found < SIZE:
+            row = rows + 4 * units * at
+            base = decode(words, row, state)
+            got = expand(state, records)
+            count = got & LOW
+            packed = batch + entry * n
+            for j in range(count):
+                record = records + STRIDE * j
+                if load(record + 8 * WORDS) >> 48 == 0:
+                    h = base ^ encode(words, units, row, state, record, packed, 1)
+                    tight |= load(packed)
+                    store(packed, h)
+                    packed += entry
+                    if WORKERS == 1:
+                        touch(own, h)
+            if tight != 0:
+                break
+            note_end(own, got, at, state)
+            note_fails(own, records, count)
+            found += count
+            last = (packed - batch) // entry
+            if WORKERS == 1:
+                for j in range(n, last):
+                    store(batch + entry * j + 8, load(own + CHILDREN) + 4 * at)
+                n = last
+            else:
+                n = share(own, me, batch, n, last, at)
             at += 1
-        settle(shape, ctx, me, batch, n)
+        settle(own, me, batch, n, 0)
         if at == begin:
             break
-    ctx[me, TRANSITIONS] += transitions
-    ctx[me, ENDS] += ends
-    ctx[me, BROKEN] = max(ctx[me, BROKEN], broken)
+    if tight != 0:
+        store(own + TIGHT, 1)
     return at
 
 
 @kernel
-def note_stuck(ctx: Any, me: int, stuck: int, row: int, at: int) -> None:
-    ending = call(stuck, row, 0)
-    if ending != FINE:
-        entry = ctx[me, WRONG] + 16 * ctx[me, WRONGS]
-        store(entry, at)
-        store(entry + 8, ending)
-        ctx[me, WRONGS] += 1
+def note_end(own: int, got: int, at: int, state: int) -> int:
+    """Count the steps of a state, and note what is wrong with one that has none."""
+    count = got & LOW
+    store(own + TRANSITIONS, load(own + TRANSITIONS) + count)
+    if got > LOW:
+        store(own + ENDS, load(own + ENDS) + 1)
+        if load(own + CHILDREN) != 0:
+            store32(load(own + CHILDREN) + 4 * at, END)
+    if count == 0:
+        ending = stuck(state)
+        if ending != FINE:
+            noted = load(own + WRONG) + 16 * load(own + WRONGS)
+            store(noted, at)
+            store(noted + 8, ending)
+            store(own + WRONGS, load(own + WRONGS) + 1)
+    return 0
 
 
 @kernel
-def post(shape: Any, ctx: Any, fills: Any, me: int, owner: int, row: int, source: int) -> None:
-    """Put a successor of the state `source` into the box of the worker that keeps it."""
-    entry = ctx[me, BOXES] + (owner * ctx[me, BOX] + fills[me, owner]) * 8 * (len(shape) + 1)
-    copy(shape, entry, row)
-    store(entry + 8 * len(shape), source)
-    fills[me, owner] += 1
+def note_fails(own: int, records: int, count: int) -> int:
+    """Note the greatest number of a rule that a step breaks."""
+    broken = load(own + BROKEN)
+    for j in range(count):
+        broken = max(broken, load(records + STRIDE * j + 8 * WORDS) >> 48)
+    store(own + BROKEN, broken)
+    return 0
 
 
 @kernel
-def absorb(shape: Any, ctx: Any, me: int, source: int, first: int, n: int) -> int:
+def share(own: int, me: int, batch: int, n: int, end: int, source: int) -> int:
+    """Keep those of the entries from `n` to `end` that are the worker's own, and post the others to
+    whom they belong; returns where the own ones end."""
+    entry = load(own + ENTRY)
+    for j in range(n, end):
+        this = batch + entry * j
+        h = load(this)
+        owner = owner_of(h)
+        to = batch + entry * n
+        if owner == me:
+            n += 1
+            touch(own, h)
+        else:
+            fills = load(own + FILLS) + 8 * owner
+            to = load(own + BOXES) + entry * (owner * load(own + BOX) + load(fills))
+            store(fills, load(fills) + 1)
+        store(to, h)
+        store(to + 8, load(own + CHILDREN) + 4 * source if owner == me else source)
+        for unit in range(load(own + UNITS)):
+            store32(to + 16 + 4 * unit, load32(this + 16 + 4 * unit))
+    return n
+
+
+@kernel
+def absorb(ctx: int, me: int, source: int, first: int, n: int) -> int:
     """Enter the states that worker `source` has posted, from number `first` on, up to `n`.
 
-    The answer is left in the upper half of each entry's last word.  Returns how far it
-    came; it stops early where the table or the rows are full.
+    Returns how far it came; it stops early where the table or the rows are full.
     """
-    size = 8 * len(shape)
-    box = ctx[source, BOXES] + me * ctx[source, BOX] * (size + 8)
-    table, bits = ctx[me, TABLE], ctx[me, BITS]
-    mask = (1 << bits) - 1
-    batch = ctx[me, SCRATCH]
+    own, theirs = ctx + FIELDS * me, ctx + FIELDS * source
+    entry = load(own + ENTRY)
+    box = load(theirs + BOXES) + entry * me * load(theirs + BOX)
     at = first
-    while at < n and has_room(ctx, me, BATCH):
-        begin, at = at, min(n, at + BATCH)
-        for j in range(begin, at):
-            row = box + j * (size + 8)
-            h = hash_of(shape, row)
-            entry = batch + 24 * (j - begin)
-            store(entry, row)
-            store(entry + 8, h)
-            store(entry + 16, row + size + 4)
-            prefetch(table + 8 * ((h >> (64 - bits)) & mask))
-        settle(shape, ctx, me, batch, at - begin)
+    while at < n and has_room(own, SIZE):
+        until = min(n, at + SIZE)
+        for j in range(at, until):
+            touch(own, load(box + entry * j))
+        settle(own, me, box + entry * at, until - at, 1)
+        at = until
     return at
 
 
 @kernel
-def hear(shape: Any, ctx: Any, fills: Any, me: int) -> None:
+def hear(ctx: int, me: int) -> int:
     """Read the answers to what the worker has posted, and empty its boxes."""
-    size = 8 * (len(shape) + 1)
-    for owner in range(fills.shape[1]):
-        box = ctx[me, BOXES] + owner * ctx[me, BOX] * size
-        for j in range(fills[me, owner]):
-            word = load(box + j * size + size - 8)
-            note = ctx[me, CHILDREN] + 4 * (word & LOW)
-            if (word >> 32) & LOW > load32(note):
-                store32(note, word >> 32)
-        fills[me, owner] = 0
+    own = ctx + FIELDS * me
+    entry = load(own + ENTRY)
+    for owner in range(WORKERS):
+        box = load(own + BOXES) + entry * owner * load(own + BOX)
+        fills = load(own + FILLS) + 8 * owner
+        if load(own + CHILDREN) != 0:
+            for j in range(load(fills)):
+                word = load(box + entry * j + 8)
+                note = load(own + CHILDREN) + 4 * (word & LOW)
+                store32(note, max(load32(note), shift(word, 32)))
+        store(fills, 0)
+    return 0
 
 
 @kernel
-def rehash(old: int, size: int, new: int, bits: int) -> None:
-    """Move all slots of a table to one of 2**bits empty slots."""
+def rehash(ctx: int, me: int, table: int, bits: int) -> int:
+    """Enter all states of a worker into a table of 2**bits empty slots."""
+    own = ctx + FIELDS * me
+    words, units, rows, n = load(own + LEXICON), load(own + UNITS), load(own + ROWS), load(own + COUNT)
+    hashes = load(own + SCRATCH)
     mask = (1 << bits) - 1
-    for i in range(size):
-        slot = load(old + 8 * i)
-        if slot != 0:
-            at = (slot >> (64 - bits)) & mask
-            while load(new + 8 * at) != 0:
-                at = (at + 1) & mask
-            store(new + 8 * at, slot)
+    at = 0
+    while at < n:
+        until = min(n, at + SIZE)
+        for j in range(at, until):
+            h = hash_of(words, rows + 4 * units * j)
+            store(hashes + 8 * (j - at), h)
+            prefetch(table + 4 * home(h, bits))
+        for j in range(at, until):
+            h = load(hashes + 8 * (j - at))
+            slot = home(h, bits)
+            while load32(table + 4 * slot) != 0:
+                slot = (slot + 1) & mask
+            store32(table + 4 * slot, tag_of(h, bits) | (j + 1))
+        at = until
+    return n
 
 
 @kernel
-def enter(shape: Any, ctx: Any, row: int) -> None:
-    """Enter the initial state."""
-    h = hash_of(shape, row)
-    owner = owner_of(h, ctx.shape[0])
-    batch = ctx[owner, SCRATCH]
-    store(batch, row)
-    store(batch + 8, h)
-    store(batch + 16, batch + 24)
-    settle(shape, ctx, owner, batch, 1)
+def enter(ctx: int, state: int) -> int:
+    """Enter the initial state; 0 where it cannot be packed."""
+    entry = load(ctx + BATCH)
+    for unit in range(load(ctx + UNITS)):
+        store32(entry + 16 + 4 * unit, 0)
+    h = pack(load(ctx + LEXICON), state, entry, 1)
+    if load(entry) != 0:
+        return 0
+    own = ctx + FIELDS * owner_of(h)
+    store(entry, h)
+    store(entry + 8, load(own + SCRATCH))
+    settle(own, owner_of(h), entry, 1, 0)
+    return 1
 
 
 @kernel
-def locate(shape: Any, ctx: Any, row: int) -> int:
-    """The worker and the number of a known state, as worker << 32 | number; or -1."""
-    place: int = lookup(shape, ctx, row, hash_of(shape, row))
-    return place
+def locate(ctx: int, state: int) -> int:
+    """The worker and the number of a state, as worker << 32 | number; or -1."""
+    entry = load(ctx + BATCH)
+    for unit in range(load(ctx + UNITS)):
+        store32(entry + 16 + 4 * unit, 0)
+    h = pack(load(ctx + LEXICON), state, entry, 0)
+    if load(entry) != 0:
+        return -1
+    return lookup(ctx, h, entry + 16)
 
 
 @kernel
-def lookup(shape: Any, ctx: Any, row: int, h: int) -> int:
-    """As `locate`, for a state whose hash is known."""
-    owner = owner_of(h, ctx.shape[0])
-    number = find(shape, ctx[owner, TABLE], ctx[owner, BITS], ctx[owner, ROWS], row, h)
+def lookup(ctx: int, h: int, row: int) -> int:
+    """As `locate`, for a packed state."""
+    owner = owner_of(h)
+    number = find(ctx + FIELDS * owner, h, row)
     return -1 if number < 0 else owner << 32 | number

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from zonedev.explore.fair import CORE_BYTES, Livelock, Move, looping
-from zonedev.explore.native_back import in_loops, peel
 from zonedev.explore.native_store import CHUNK
 from zonedev.explore.result import MOST_IN_CYCLES, State, Stop
 
@@ -60,15 +59,14 @@ class Loops:
         def mark(me: int) -> None:
             for first in range(0, len(marks[me]), CHUNK):
                 span = first, min(len(marks[me]), first + CHUNK)
-                in_loops(
-                    search.engine.shape,
-                    search.store.ctx,
+                search.call(
+                    "in_loops",
                     me,
-                    search.engine.addresses,
-                    table,
-                    flags,
-                    span,
-                    marks[me],
+                    table.ctypes.data,
+                    len(table),
+                    flags.ctypes.data,
+                    *span,
+                    marks[me].ctypes.data,
                 )
                 if search.workers == 1:
                     search.look()
@@ -87,9 +85,7 @@ class Loops:
             taken = 0
             for first in range(0, len(left[me]), CHUNK):
                 chunk = left[me][first : first + CHUNK]
-                taken += peel(
-                    search.engine.shape, search.store.ctx, me, search.engine.addresses, addresses, chunk
-                )
+                taken += search.call("peel", me, addresses.ctypes.data, chunk.ctypes.data, len(chunk))
                 if search.workers == 1:
                     search.look()
             return taken

@@ -1,134 +1,103 @@
-"""What the native kernels do with memory: raw loads and stores, prefetch, calls by address.
+"""What the native engine's loops do with memory: raw loads and stores, prefetch, what is atomic.
 
-The kernels work on addresses, not on NumPy arrays, because the tables of all workers
-are reached through one array of numbers, and because the address of a model's code is
-only known at run time (so that the kernels are compiled once for all models).
+They work on addresses, because the tables of all workers are reached through one array of
+numbers.
 """
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from zonedev.explore.native_lang import external, intrinsic
 
-import numba.extending
-from llvmlite import ir
-from numba import njit, types
-
-I64 = ir.IntType(64)
-intrinsic: Callable[[Callable[..., Any]], Callable[..., int]] = numba.extending.intrinsic
+DECLARATIONS = """
+declare void @llvm.prefetch.p0(ptr, i32, i32, i32)
+declare i64 @llvm.cttz.i64(i64, i1)
+"""
 
 
-def reading(bits: int) -> Any:
-    """The code of a load of `bits` bits, extended by zeros."""
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        kind = ir.IntType(bits)
-        value = builder.load(builder.inttoptr(args[0], kind.as_pointer()), align=bits // 8)
-        return value if bits == 64 else builder.zext(value, I64)
-
-    return codegen
-
-
-def writing(bits: int) -> Any:
-    """The code of a store of the lower `bits` bits."""
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        kind = ir.IntType(bits)
-        value = args[1] if bits == 64 else builder.trunc(args[1], kind)
-        builder.store(value, builder.inttoptr(args[0], kind.as_pointer()), align=bits // 8)
-        return context.get_dummy_value()
-
-    return codegen
-
-
-@intrinsic
-def load(typingctx: Any, address: Any) -> Any:
+@intrinsic("$1 = inttoptr i64 $address to ptr", "$0 = load i64, ptr $1")
+def load(address: int) -> int:
     """The word at `address`."""
-    return types.int64(types.int64), reading(64)
+    raise NotImplementedError
 
 
-@intrinsic
-def load32(typingctx: Any, address: Any) -> Any:
+@intrinsic("$1 = inttoptr i64 $address to ptr", "$2 = load i32, ptr $1", "$0 = zext i32 $2 to i64")
+def load32(address: int) -> int:
     """The 32 bits at `address`."""
-    return types.int64(types.int64), reading(32)
+    raise NotImplementedError
 
 
-@intrinsic
-def load8(typingctx: Any, address: Any) -> Any:
+@intrinsic("$1 = inttoptr i64 $address to ptr", "$2 = load i8, ptr $1", "$0 = zext i8 $2 to i64")
+def load8(address: int) -> int:
     """The byte at `address`."""
-    return types.int64(types.int64), reading(8)
+    raise NotImplementedError
 
 
-@intrinsic
-def store(typingctx: Any, address: Any, value: Any) -> Any:
+@intrinsic("$1 = inttoptr i64 $address to ptr", "store i64 $value, ptr $1")
+def store(address: int, value: int) -> int:
     """Write a word to `address`."""
-    return types.void(types.int64, types.int64), writing(64)
+    raise NotImplementedError
 
 
-@intrinsic
-def store32(typingctx: Any, address: Any, value: Any) -> Any:
+@intrinsic("$1 = inttoptr i64 $address to ptr", "$2 = trunc i64 $value to i32", "store i32 $2, ptr $1")
+def store32(address: int, value: int) -> int:
     """Write 32 bits to `address`."""
-    return types.void(types.int64, types.int64), writing(32)
+    raise NotImplementedError
 
 
-@intrinsic
-def store8(typingctx: Any, address: Any, value: Any) -> Any:
+@intrinsic("$1 = inttoptr i64 $address to ptr", "$2 = trunc i64 $value to i8", "store i8 $2, ptr $1")
+def store8(address: int, value: int) -> int:
     """Write a byte to `address`."""
-    return types.void(types.int64, types.int64), writing(8)
+    raise NotImplementedError
 
 
-@intrinsic
-def prefetch(typingctx: Any, address: Any) -> Any:
+@intrinsic("$1 = inttoptr i64 $address to ptr", "call void @llvm.prefetch.p0(ptr $1, i32 0, i32 3, i32 1)")
+def prefetch(address: int) -> int:
     """Fetch the cache line of `address`, without waiting for it."""
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        i8p, i32 = ir.IntType(8).as_pointer(), ir.IntType(32)
-        kind = ir.FunctionType(ir.VoidType(), [i8p, i32, i32, i32])
-        name = "llvm.prefetch.p0"
-        function = builder.module.globals.get(name) or ir.Function(builder.module, kind, name)
-        at = builder.inttoptr(args[0], i8p)
-        builder.call(function, [at, i32(0), i32(3), i32(1)])
-        return context.get_dummy_value()
-
-    return types.void(types.int64), codegen
+    raise NotImplementedError
 
 
-@intrinsic
-def call(typingctx: Any, function: Any, a: Any, b: Any) -> Any:
-    """Call the code at `function` with two words; one that takes fewer ignores the rest."""
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        kind = ir.FunctionType(I64, [I64, I64])
-        target = builder.inttoptr(args[0], kind.as_pointer())
-        return builder.call(target, [args[1], args[2]])
-
-    return types.int64(types.int64, types.int64, types.int64), codegen
+@intrinsic("$0 = lshr i64 $value, $by")
+def shift(value: int, by: int) -> int:
+    """`value` shifted right by `by` bits, with zeros from the left."""
+    raise NotImplementedError
 
 
-def stamp() -> str:
-    """A name for this version of the kernels."""
-    digest = hashlib.sha256()
-    for name in ("native_memory.py", "native_kernels.py", "native_back.py"):
-        with contextlib.suppress(OSError):
-            digest.update(Path(__file__).with_name(name).read_bytes())
-    return digest.hexdigest()[:12]
+@intrinsic("$0 = call i64 @llvm.cttz.i64(i64 $value, i1 true)")
+def lowest(value: int) -> int:
+    """The number of the lowest bit of `value` that is set; there has to be one."""
+    raise NotImplementedError
 
 
-STAMP = stamp()
+@intrinsic("$1 = inttoptr i64 $address to ptr", "$0 = load atomic i64, ptr $1 acquire, align 8")
+def acquire(address: int) -> int:
+    """The word at `address`; what was written before it was, is seen as well."""
+    raise NotImplementedError
 
 
-def kernel(function: Callable[..., Any]) -> Any:
-    """Compile a kernel on its first call, and keep the machine code for later runs.
+@intrinsic("$1 = inttoptr i64 $address to ptr", "store atomic i64 $value, ptr $1 release, align 8")
+def release(address: int, value: int) -> int:
+    """Write a word to `address`, after all that was written before."""
+    raise NotImplementedError
 
-    Numba names its cache entries by the function and looks at the date of its own file
-    only; the stamp in the name covers the functions that it calls.  Where no cache can be
-    written, the kernel is compiled in every run.
-    """
-    function.__qualname__ = f"{function.__name__}_{STAMP}"
-    try:
-        return njit(cache=True, nogil=True, error_model="numpy")(function)
-    except RuntimeError:
-        return njit(nogil=True, error_model="numpy")(function)
+
+@intrinsic(
+    "$1 = inttoptr i64 $address to ptr",
+    "$2 = cmpxchg ptr $1, i64 0, i64 1 acquire monotonic, align 8",
+    "$3 = extractvalue {i64, i1} $2, 1",
+    "$0 = zext i1 $3 to i64",
+)
+def trylock(address: int) -> int:
+    """1 where the word at `address` was 0, which it no longer is; else 0."""
+    raise NotImplementedError
+
+
+@external
+def expand(state: int, out: int) -> int:
+    """The steps from a state (llvmgen)."""
+    raise NotImplementedError
+
+
+@external
+def stuck(state: int) -> int:
+    """What is wrong with a state without steps (llvmgen)."""
+    raise NotImplementedError

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from zonedev.explore import native_kernels as k
-from zonedev.explore.native_back import suffixes
 from zonedev.explore.native_store import CHUNK
 
 if TYPE_CHECKING:
@@ -78,16 +77,16 @@ class Trace:
             stop = min(end, at + CHUNK)
             number = np.empty(stop - at, np.int64)
             cost = np.empty((stop - at, self.tasks), np.int64)
-            n = suffixes(
-                self.engine.shape,
-                self.store.ctx,
+            n = self.search.call(
+                "suffixes",
                 me,
-                self.engine.addresses,
-                (at, stop, int(failing)),
-                ahead,
+                at,
+                stop,
+                int(failing),
+                ahead.ctypes.data,
                 self.tasks,
-                cost,
-                number,
+                cost.ctypes.data,
+                number.ctypes.data,
             )
             states.append(number[:n].copy())
             costs.append(cost[:n].copy())
@@ -137,5 +136,5 @@ class Trace:
     def place(self, state: tuple[int, ...]) -> Place:
         """The worker and the number of a state; -1 and -1 where it was never entered."""
         row = np.array(state, np.int64)
-        found = int(k.locate(self.engine.shape, self.store.ctx, row.ctypes.data))
+        found = self.search.call("locate", row.ctypes.data)
         return (found >> 32, found & k.LOW) if found >= 0 else (-1, -1)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Protocol
 
+from zonedev.explore.cache import Cache, directory, name_of
 from zonedev.explore.pygen import PythonSteps, generate
 from zonedev.explore.python import PythonEngine
 from zonedev.explore.result import Exploration, Limits, Progress, Question, Report
@@ -15,7 +16,7 @@ from zonedev.lang.transition import TransitionSystem
 
 #: Where the automatic choice moves on from CPython to compiled code: CPython takes about as
 #: long to come here as the steps of a scenario take to compile.
-SMALL = 120_000
+SMALL = 30_000
 
 
 class Engine(Protocol):
@@ -59,14 +60,20 @@ class Runner:
             )
 
     def auto(self) -> Exploration:
-        """Small spaces in CPython; larger ones from the beginning, compiled."""
+        """Small spaces in CPython; larger ones from the beginning, compiled.
+
+        A space that was large the last time begins there.
+        """
         own = self.limits.states
         small = SMALL if own is None else min(SMALL, own)
+        if self.known_as_large() and small != own and native_engine() is not None:
+            return self.native()
         found = self.python(replace(self.limits, states=small))
         if found.stopped != f"--max-states {small}" or small == own:
             return found
         if native_engine() is None:
             return self.python()
+        self.remember_as_large()
         rest = self.limits
         if rest.seconds is not None:
             rest = replace(rest, seconds=max(0.0, rest.seconds - found.seconds))
@@ -78,6 +85,18 @@ class Runner:
                 return first
         return found
 
+    def known_as_large(self) -> bool:
+        return self.large is not None and Cache(directory()).read(self.large) is not None
+
+    def remember_as_large(self) -> None:
+        if self.large is not None:
+            Cache(directory()).write(self.large, b"")
+
+    @property
+    def large(self) -> str | None:
+        """What is kept of a system that has more than SMALL states."""
+        return None if self.ts.digest is None else name_of("large", str(SMALL), self.ts.digest)
+
     def python(self, limits: Limits | None = None) -> Exploration:
         self.engine = "python"
         engine = PythonEngine(self.ts)
@@ -88,7 +107,7 @@ class Runner:
         self.engine = "native"
         make = native_engine()
         if make is None:
-            raise ZonedevError("the native engine needs Numba: install it, or use --engine python")
+            raise ZonedevError("the native engine needs llvmlite: install it, or use --engine python")
         return make(self.ts, self.workers).explore(self.question, limits or self.limits, self._watch)
 
     def _watch(self, progress: Progress) -> None:

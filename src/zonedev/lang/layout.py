@@ -76,7 +76,8 @@ class Layout:
             total = max(total, at + width[local])
         if total > WORD:
             raise SpecError(f"task {name} keeps {total} bits of locals, more than the {WORD} of a word")
-        word, shift = self.place(total)
+        word, shift = len(self.used), 0
+        self.used.append(WORD)
         slots = {n: Slot(word, shift + at, width[n], member_low(kinds[n])) for n, at in offsets.items()}
         return Slot(word, shift, first), slots
 

@@ -162,7 +162,7 @@ class System:
 
     def _hook(self) -> None:
         """Let the monitors see the returns of the functions that they name."""
-        for name in {m.after for m in self.monitors if m.after is not None}:
+        for name in dict.fromkeys(m.after for m in self.monitors if m.after is not None):
             method = getattr(self.k, name, None)
             if method is not None:
                 setattr(self.k, name, self._watched(method, name))

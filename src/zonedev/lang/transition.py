@@ -58,6 +58,7 @@ class TransitionSystem:
     slots: dict[tuple[str, str], list[Slot]]  # per group, per element; none for what never changes
     frozen: dict[tuple[str, str], list[int]]  # the values of what never changes
     rest: list[Effect]  # the checks at rest, as a body
+    digest: str | None = None  # names what was lowered, where that is known to be the same each time
 
     def initial(self) -> tuple[int, ...]:
         """The state after set-up, with every task before its first step."""

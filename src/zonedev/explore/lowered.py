@@ -1,0 +1,152 @@
+"""Lowered systems, kept from one command to the next.
+
+Lowering takes most of the time of a small check, and depends on nothing but the system that
+the scenario sets up, the rules, and the source of this program.  A system with code from
+elsewhere, such as a user's design, is lowered each time, for there is no telling what that
+code depends on.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+import sys
+import zlib
+from types import BuiltinFunctionType, FunctionType
+from typing import Any
+
+from zonedev.explore.cache import Cache, name_of, program
+from zonedev.lang.records import Field, Record
+from zonedev.lang.system import Group, System
+from zonedev.lang.transition import TransitionSystem, lower, uncollected
+
+
+class Foreign(Exception):
+    """Something that is not of this program."""
+
+
+def lowered(system: System, rules: frozenset[str], cache: Cache) -> TransitionSystem:
+    """The system, lowered; `digest` names it where it can be kept."""
+    if cache.directory is None:
+        return lower(system, rules)
+    try:
+        name = name_of("lowered", program(), fingerprint(system), ",".join(sorted(rules)))
+    except Foreign:
+        return lower(system, rules)
+    kept = cache.read(name)
+    ts = None if kept is None else unpacked(system, kept)
+    if ts is None:
+        ts = lower(system, rules)
+        cache.write(name, packed(ts))
+    ts.digest = name
+    return ts
+
+
+# --- what a system is -------------------------------------------------------------------------
+
+
+def fingerprint(system: System) -> bytes:
+    """All that a sealed system consists of; Foreign where that is not known."""
+    for cls in type(system.k).__mro__:
+        for value in vars(cls).values():
+            if isinstance(value, FunctionType) and not ours(value.__module__):
+                raise Foreign(value.__qualname__)
+    out = io.BytesIO()
+    Printer(out, 5).dump(system)
+    return out.getvalue()
+
+
+class Printer(pickle.Pickler):
+    """Writes objects down, with classes and functions by their names."""
+
+    def persistent_id(self, thing: Any) -> Any:
+        if isinstance(thing, type):
+            return self.named_class(thing)
+        if isinstance(thing, FunctionType) and hasattr(thing, "watches"):
+            return "watched", thing.watches[1]
+        if isinstance(thing, FunctionType | BuiltinFunctionType):
+            return named(thing)
+        return None
+
+    def named_class(self, cls: type) -> Any:
+        if not issubclass(cls, Record) or found(cls.__module__, cls.__qualname__) is cls:
+            return named(cls)
+        # A class that atomic_t() or its like has made.
+        fields = {n: v for n, v in vars(cls).items() if isinstance(v, Field)}
+        return [named(base) for base in cls.__mro__[1:-1]], cls.__qualname__, fields
+
+
+def named(thing: Any) -> str:
+    """The name of a class or function of this program or of Python."""
+    module, name = thing.__module__, thing.__qualname__
+    if not ours(module) or found(module, name) is not thing:
+        raise Foreign(f"{module}:{name}")
+    return f"{module}:{name}"
+
+
+def ours(module: str) -> bool:
+    """Whether a module is of this program or of Python."""
+    return module.partition(".")[0] in ("zonedev", *sys.stdlib_module_names)
+
+
+def found(module: str, name: str) -> Any:
+    """What has a name in a module."""
+    thing: Any = sys.modules.get(module)
+    for part in name.split("."):
+        thing = getattr(thing, part, None)
+    return thing
+
+
+# --- a lowered system -------------------------------------------------------------------------
+
+
+def packed(ts: TransitionSystem) -> bytes:
+    """A lowered system, without the system that it comes from."""
+    out = io.BytesIO()
+    Packer(ts.system, out, 5).dump((ts.tasks, ts.fails, ts.words, ts.slots, ts.frozen, ts.rest))
+    return zlib.compress(out.getvalue(), 1)
+
+
+def unpacked(system: System, kept: bytes) -> TransitionSystem | None:
+    """What was packed, of a system like the one that it came from."""
+    with uncollected():
+        try:
+            return TransitionSystem(system, *Unpacker(system, io.BytesIO(zlib.decompress(kept))).load())
+        except (pickle.UnpicklingError, zlib.error, AttributeError, LookupError, TypeError):
+            return None
+
+
+class Packer(pickle.Pickler):
+    """Leaves out groups and records' classes, which a fresh system has as well."""
+
+    def __init__(self, system: System, out: io.BytesIO, protocol: int) -> None:
+        super().__init__(out, protocol)
+        self.classes = {cls: n for n, cls in enumerate(classes_of(system))}
+
+    def persistent_id(self, thing: Any) -> Any:
+        if isinstance(thing, Group):
+            return thing.cls, thing.path
+        if isinstance(thing, type) and thing in self.classes:
+            return self.classes[thing]
+        return None
+
+
+class Unpacker(pickle.Unpickler):
+    """Takes them from the fresh system."""
+
+    def __init__(self, system: System, kept: io.BytesIO) -> None:
+        super().__init__(kept)
+        self.groups = {(g.cls, g.path): g for g in system.groups()}
+        self.classes = classes_of(system)
+
+    def persistent_load(self, key: Any) -> Any:
+        return self.groups[key] if isinstance(key, tuple) else self.classes[key]
+
+
+def classes_of(system: System) -> list[type]:
+    """The classes of records that groups' kinds refer to, in a fixed order."""
+    found: dict[type, None] = {}
+    for group in system.groups():
+        if isinstance(group.kind.cls, type):
+            found[group.kind.cls] = None
+    return list(found)
