@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 READY = $(VENV)/.ready
 
-.PHONY: all demo test lint matrix conform clean
+.PHONY: all demo test lint matrix conform judges bench clean
 all: test
 
 # What the lock file pins, checked by hash, and zonedev itself from this tree.
@@ -43,6 +43,14 @@ conform: $(READY)
 
 matrix: $(READY)
 	$(BIN)/zonedev matrix
+
+# The catalogue before SPIN, rumur and TLC, and zonedev's time to verdict beside theirs.  A judge that
+# is not installed is skipped, with a line that says how to get it.
+judges: $(READY)
+	$(BIN)/python benchmarks/judges.py
+
+bench: $(READY)
+	$(BIN)/python benchmarks/peers.py
 
 lint: $(READY)
 	$(BIN)/ruff check .

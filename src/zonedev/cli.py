@@ -107,6 +107,7 @@ def parser() -> Parser:
     add_limits(diff)
     cost = command("cost", "shared-memory steps and atomic operations of kernel operations")
     cost.add_argument("--design", metavar="D", action="append", default=[])
+    add_export(command("export", "write a check in the language of another checker", ()))
     add_conform(command("conform", "the same on real kernels, beside the model", ("text", "json", "ktap")))
     add_lab(command("lab", "set up real kernels, or say what there is", ()))
     return top
@@ -160,6 +161,20 @@ def add_cells(found: Parser) -> None:
     found.add_argument("--engine", choices=("auto", "python", "native"), default="auto")
     found.add_argument("--jobs", metavar="N", type=positive, help="processes (default: one a core)")
     add_limits(found)
+
+
+def add_export(found: Parser) -> None:
+    found.add_argument("scenario", metavar="SCENARIO")
+    found.add_argument("--design", metavar="D", help="as for check (default: the newest)")
+    found.add_argument("--scope", metavar="NAME=N,...", action="append", default=[], help="as for check")
+    found.add_argument("--to", choices=("promela", "tla", "murphi"), required=True, help="the language")
+    found.add_argument(
+        "--style",
+        choices=("loop", "processes"),
+        default="loop",
+        help="promela: one loop over all steps, or a process a task",
+    )
+    found.add_argument("-o", dest="output", metavar="FILE", help="where to write it (default: stdout)")
 
 
 def add_conform(found: Parser) -> None:

@@ -8,6 +8,7 @@ from zonedev.commands.checking import matrix, run_check
 from zonedev.commands.comparing import cost, diff
 from zonedev.commands.conform import conform
 from zonedev.commands.context import Context
+from zonedev.commands.exporting import export
 from zonedev.commands.lab import lab
 from zonedev.commands.lists import designs, rules, scenarios
 from zonedev.commands.running import replay, run_schedule
@@ -24,6 +25,7 @@ COMMANDS: Mapping[str, Callable[[Context], int]] = {
     "replay": replay,
     "diff": diff,
     "cost": cost,
+    "export": export,
     "conform": conform,
     "lab": lab,
 }
