@@ -65,9 +65,14 @@ class Catalogue:
         return next(roots, names[-1])
 
     def design(self, name: str) -> type[Specification]:
-        """A design by its name, by SERIES/PATCH, or by FILE.py:CLASS; ZonedevError says what is wrong."""
+        """A design by its name, SERIES/PATCH or FILE.py:CLASS, or one of these with ~MUTANT.
+
+        ZonedevError says what is wrong.
+        """
         if name in self.designs:
             return self.designs[name]
+        if "~" in name:
+            return self._mutant(*name.rsplit("~", 1))
         file, colon, cls = name.rpartition(":")
         if colon and file.endswith(".py"):
             return self._from_file(Path(file), cls)
@@ -80,6 +85,11 @@ class Catalogue:
             last = self.series[series].patches[-1].number
             raise ZonedevError(f"design {name}: name a patch of the series too, such as {name}/{last}")
         raise unknown("design", name, self.designs)
+
+    def _mutant(self, design: str, name: str) -> type[Specification]:
+        from zonedev.mutate.patched import mutant_design  # here, since others need none of it
+
+        return mutant_design(self.design(design), design, name)
 
     def patch_series(self, name: str) -> Series:
         """The patch series called `name`; ZonedevError with near misses otherwise."""

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from zonedev.catalogue import unknown
-from zonedev.commands import COMMANDS, Context
+from zonedev.commands import COMMANDS, Context, run
 from zonedev.commands.context import complain
 from zonedev.explore.matrix import Loader
 from zonedev.lab.errors import LabError
@@ -108,6 +108,9 @@ def parser() -> Parser:
     cost = command("cost", "shared-memory steps and atomic operations of kernel operations")
     cost.add_argument("--design", metavar="D", action="append", default=[])
     add_export(command("export", "write a check in the language of another checker", ()))
+    about = "what needs each line of a function: the rule that breaks without it"
+    add_mutants(command("explain", about), "FUNCTION")
+    add_mutants(command("mutate", "the same for all functions: the share of changes that some rule notices"))
     add_conform(command("conform", "the same on real kernels, beside the model", ("text", "json", "ktap")))
     add_lab(command("lab", "set up real kernels, or say what there is", ()))
     return top
@@ -146,6 +149,21 @@ def add_matrix(found: Parser) -> None:
         "--suite", choices=("hmm-tests",), help="the cases of a kernel's own tests instead of the scenarios"
     )
     add_cells(found)
+
+
+def add_mutants(found: Parser, *positional: str) -> None:
+    for name in positional:
+        found.add_argument(name.lower(), metavar=name, help="a kernel function, such as try_grab_folio")
+    found.add_argument("--design", metavar="D", help="a design or FILE.py:CLASS (default: the newest)")
+    found.add_argument("--jobs", metavar="N", type=positive, help="processes (default: one a core)")
+    found.add_argument(
+        "--max-states",
+        metavar="N",
+        type=positive,
+        default=30_000,
+        help="leave out scenarios with more states (default: 30000)",
+    )
+    found.add_argument("--max-seconds", metavar="S", type=seconds, help="begin no scenario after that")
 
 
 def add_series(found: Parser) -> None:
@@ -233,7 +251,7 @@ def main(argv: Sequence[str] | None = None, load: Loader | None = None) -> int:
         if args and not args[0].startswith("-") and args[0] not in COMMANDS:
             raise unknown("command", args[0], COMMANDS)
         options = parser().parse_args(args)
-        code = COMMANDS[options.command](Context(options, load))
+        code = run(options.command, Context(options, load))
         sys.stdout.flush()
         return code
     except LabError as error:

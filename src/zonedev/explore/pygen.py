@@ -124,7 +124,9 @@ class Writer:
             elif tag == "if":
                 add(f"{indent}if {self.expr(effect[1])}:")
                 self.body(effect[2], task, indent + "    ")
-                if effect[3]:
+                if effect[3] and leaves(effect[2]):
+                    self.body(effect[3], task, indent)
+                elif effect[3]:
                     add(f"{indent}else:")
                     self.body(effect[3], task, indent + "    ")
             else:
@@ -201,6 +203,12 @@ class Writer:
                 got = f"({got} + {run.low})"
             text += got if end == len(slots) else f"{got} if {index} < {end} else "
         return f"({text})"
+
+
+def leaves(body: list[Effect]) -> bool:
+    """Whether a body surely ends its step."""
+    last = body[-1] if body else ("",)
+    return last[0] == "goto" or (last[0] == "if" and leaves(last[2]) and leaves(last[3]))
 
 
 def runs(slots: list[Slot]) -> list[tuple[int, int, Slot]]:

@@ -63,7 +63,7 @@ class Access(Variables):
 
     def count(self, frame: Frame, node: ast.AST) -> None:
         """One more step of a statement, and of the lambda that it is in."""
-        if frame.primitive:
+        if frame.primitive or not self.system.k.one_access:
             return
         frame.accesses += 1
         if frame.accesses > 1:

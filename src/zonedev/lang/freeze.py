@@ -22,6 +22,8 @@ def frozen_values(system: System, bodies: Iterable[list[Effect]]) -> Frozen:
     frozen: Frozen = {}
     single: set[Key] = set()
     for group in system.groups():
+        if type(group.records[0]).given:
+            continue
         key = (group.cls, group.path)
         frozen[key] = [system.encode(group.kind, group.peek(i)) for i in range(group.size)]
         if system.bits(group.kind) == 0:

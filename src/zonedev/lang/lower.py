@@ -17,7 +17,7 @@ from collections.abc import Callable
 from types import FunctionType, MethodType
 
 from zonedev.lang.graph import Node
-from zonedev.lang.records import Kind
+from zonedev.lang.records import Kind, Record
 from zonedev.lang.source import function_ast
 from zonedev.lang.statements import Statements
 from zonedev.lang.system import Program, System
@@ -42,10 +42,20 @@ class Lowering(Statements):
             assert isinstance(function, FunctionType)
             self.inline(function, args, {}, None, definition)
 
+    def made(self, entry: Node) -> Node:
+        """The graph that was made, by its first node."""
+        return entry
 
-def lower_program(system: System, program: Program, fails: Fails) -> tuple[Node, dict[str, Kind]]:
+
+#: Makes what walks a task's program.
+Walker = Callable[[System, Record | None, Fails], Lowering]
+
+
+def lower_program(
+    system: System, program: Program, fails: Fails, walker: Walker = Lowering
+) -> tuple[Node, dict[str, Kind]]:
     """The graph of a task's program, and the kinds of its locals."""
-    return graph(Lowering(system, program.task, fails), lambda lowering: lowering.program(program))
+    return graph(walker(system, program.task, fails), lambda lowering: lowering.program(program))
 
 
 def lower_checks(system: System, fails: Fails) -> tuple[Node, dict[str, Kind]]:
@@ -67,7 +77,7 @@ def graph(lowering: Lowering, walk: Callable[[Lowering], None]) -> tuple[Node, d
     with lowering.reachable():
         walk(lowering)
     lowering.finish(("end",))
-    return entry, lowering.kinds()
+    return lowering.made(entry), lowering.kinds()
 
 
-__all__ = ["Fails", "Lowering", "lower_checks", "lower_program"]
+__all__ = ["Fails", "Lowering", "Walker", "lower_checks", "lower_program"]

@@ -163,6 +163,8 @@ class Record:
     _fields: ClassVar[dict[str, Field]] = {}
     #: Set by a class whose objects can be freed: the rule that a later access breaks.
     freed_breaks: ClassVar[str | None] = None
+    #: Whether its fields are given before a run, and so are not what set-up has left there.
+    given: ClassVar[bool] = False
     #: What to call an instance in a trace; the index is appended.
     short: ClassVar[str] = ""
 

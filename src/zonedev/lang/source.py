@@ -42,6 +42,9 @@ def lines(file: str) -> list[str]:
 def function_ast(function: Callable[..., Any]) -> ast.FunctionDef:
     """The definition of `function`; SpecError where it has no source."""
     function = getattr(function, "__func__", function)
+    made: ast.FunctionDef | None = getattr(function, "definition", None)
+    if made is not None:  # the function has no source of its own
+        return made
     if not isinstance(function, FunctionType):
         raise SpecError(f"{function!r} is not a plain function: define it with def")
     code = function.__code__

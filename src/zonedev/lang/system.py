@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from types import MethodType
 from typing import Any, TypeVar
 
 from zonedev.lang.errors import SpecError
@@ -21,6 +22,10 @@ class Specification:
 
     #: The class of the tasks; a kernel adds fields to Cpu.
     task_class: type[Cpu] = Cpu
+    #: Whether a statement may touch one shared place only; of more, each access is a step.
+    one_access = True
+    #: What the design becomes when set-up has ended; None: it stays what it is.
+    once_set_up: type[Specification] | None = None
     system: System
 
     def boot(self) -> None:
@@ -163,9 +168,9 @@ class System:
     def _hook(self) -> None:
         """Let the monitors see the returns of the functions that they name."""
         for name in dict.fromkeys(m.after for m in self.monitors if m.after is not None):
-            method = getattr(self.k, name, None)
-            if method is not None:
-                setattr(self.k, name, self._watched(method, name))
+            function = getattr(type(self.k), name, None)
+            if function is not None:
+                setattr(self.k, name, self._watched(MethodType(function, self.k), name))
 
     def _watched(self, method: Callable[..., Any], name: str) -> Callable[..., Any]:
         shape = inspect.signature(method)
@@ -222,6 +227,9 @@ class System:
 
     def seal(self) -> None:
         """End the set-up: add the actors' programs and fix the records."""
+        if self.k.once_set_up is not None:
+            self.k.__class__ = self.k.once_set_up
+            self._hook()
         for name, function, args in self.k.actors():
             self.run(name, function, *args, actor=True)
         order = {id(p.task): n for n, p in enumerate(self.programs)}

@@ -13,7 +13,7 @@ from zonedev.lang.expr import Effect, Expr
 from zonedev.lang.freeze import folded, frozen_body, frozen_values
 from zonedev.lang.graph import Place
 from zonedev.lang.layout import Layout, Slot, get, put
-from zonedev.lang.lower import lower_checks, lower_program
+from zonedev.lang.lower import Lowering, Walker, lower_checks, lower_program
 from zonedev.lang.records import Kind
 from zonedev.lang.regions import cut
 from zonedev.lang.source import function_ast
@@ -138,13 +138,13 @@ def broken_at_start(program: Program, rule: str, text: str) -> LoweringError:
     )
 
 
-def lower(system: System, rules: frozenset[str] | None = None) -> TransitionSystem:
-    """Lower every program of a sealed system, checking `rules` (None: all).
+def lower(system: System, rules: frozenset[str] | None = None, walker: Walker = Lowering) -> TransitionSystem:
+    """Lower every program of a sealed system, checking `rules` (None: all); `walker` walks each.
 
     Raises SpecError, with the place, for what the language does not have.
     """
     with uncollected():
-        return lowered(system, rules)
+        return lowered(system, rules, walker)
 
 
 @contextmanager
@@ -159,12 +159,12 @@ def uncollected() -> Iterator[None]:
             gc.enable()
 
 
-def lowered(system: System, rules: frozenset[str] | None) -> TransitionSystem:
+def lowered(system: System, rules: frozenset[str] | None, walker: Walker) -> TransitionSystem:
     """The programs, then the layout of a state, then what it lets us leave out."""
     fails = Fails(rules)
     tasks = []
     for number, program in enumerate(system.programs):
-        entry, kinds = lower_program(system, program, fails)
+        entry, kinds = lower_program(system, program, fails, walker)
         before, cuts = cut(entry)
         task = TaskCode(program.task._name, program.actor, entry=before, kinds=kinds)
         for pc, c in enumerate(cuts, 1):

@@ -1,0 +1,223 @@
+"""All mutants of a design, or of some functions, against the whole catalogue.
+
+Scenarios that hold come first, and then in order of what they cost.  Each is asked about the mutants that no
+earlier one has killed; those that run at the same time do not wait for each other, and where
+both kill a mutant, the earlier one counts.  So the outcome is the same with any number of processes.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+
+from zonedev.catalogue import unknown
+from zonedev.explore.check import HOLDS
+from zonedev.explore.matrix import Loader, read_goldens
+from zonedev.lang.errors import ZonedevError
+from zonedev.lang.system import Specification
+from zonedev.mutate.mutants import Mutant, mutants_of
+from zonedev.mutate.trial import Judgement, Survey, Trial, survey, trial
+
+#: What becomes of a mutant.
+KILLED, SURVIVED, OPEN, SAME, UNREACHED, REFUSED, TRIVIAL = STATES = (
+    "killed",
+    "survived",
+    "open",
+    "same",
+    "unreached",
+    "refused",
+    "trivial",
+)
+
+Report = Callable[[int, int], None]
+
+
+@dataclass
+class Outcome:
+    """What became of a mutant.
+
+    `asked` are the scenarios that met it, `undecided` those of them that reached a limit, and
+    `found` is what the killer ends with, instead of what the original does.
+    """
+
+    mutant: Mutant
+    asked: list[str] = field(default_factory=list)
+    undecided: list[str] = field(default_factory=list)
+    killer: str | None = None
+    found: Judgement | None = None
+    refused: str | None = None
+    differs: bool = False  # whether a scenario has other states with it
+    step: bool = False  # whether it changes a step, or what decides about one, in some scenario
+
+    @property
+    def state(self) -> str:
+        if self.killer is not None:
+            return KILLED
+        if self.undecided:
+            return OPEN
+        if self.asked:
+            return SURVIVED if self.differs else SAME
+        if self.refused is not None:
+            return REFUSED
+        return UNREACHED if self.step else TRIVIAL
+
+    def learn(self, scenario: Survey, judged: Judgement, same: bool) -> None:
+        """A scenario has been asked; `same`: the mutant has its very states."""
+        if not judged.verdict and judged.why and not judged.why.startswith("--max"):
+            self.refused = judged.why
+            return
+        self.asked.append(scenario.scenario)
+        self.differs = self.differs or not same
+        if judged.differs(scenario.original):
+            self.killer, self.found = scenario.scenario, judged
+        elif not judged.verdict:
+            self.undecided.append(scenario.scenario)
+
+
+@dataclass
+class Campaign:
+    """The outcomes of a campaign.
+
+    `originals` are the scenarios' verdicts without any mutant, `skipped` says why a scenario was
+    not asked, and `complete` whether all others were.
+    """
+
+    design: str
+    outcomes: list[Outcome]
+    originals: dict[str, Judgement] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
+    seconds: float = 0.0
+    complete: bool = True
+
+    def count(self, state: str) -> int:
+        return sum(o.state == state for o in self.outcomes)
+
+    @property
+    def counted(self) -> int:
+        """The mutants of non-trivial lines: those with which some scenario has other states."""
+        return self.count(KILLED) + self.count(SURVIVED) + self.count(OPEN)
+
+    @property
+    def share(self) -> float:
+        """The share of these that is killed."""
+        return self.count(KILLED) / self.counted if self.counted else 1.0
+
+
+def chosen(design: type[Specification], functions: Collection[str]) -> list[Mutant]:
+    """The mutants of some functions, or of all; ZonedevError for a function that has none."""
+    every = mutants_of(design)
+    names = {m.function.__name__ for m in every}
+    for name in functions:
+        if name not in names:
+            raise unknown("function", name, sorted(names))
+    return [m for m in every if not functions or m.function.__name__ in functions]
+
+
+def run(
+    load: Loader,
+    design: str,
+    functions: Collection[str] = (),
+    *,
+    most: int,
+    seconds: float | None = None,
+    jobs: int | None = None,
+    report: Report = lambda done, total: None,
+) -> Campaign:
+    """Ask every scenario with at most `most` states; after `seconds` no more are begun."""
+    begun = time.perf_counter()
+    known = load()
+    mutants = chosen(known.design(design), functions)
+    campaign = Campaign(design, [Outcome(m) for m in mutants])
+    names = [n for n, s in known.scenarios.items() if design in s.expected or design in read_goldens(s)]
+    names = names or list(known.scenarios)  # nobody has expected anything of this design
+    pool = ProcessPoolExecutor(max_workers=jobs or os.cpu_count() or 1)
+    try:
+        surveyed = list(pool.map(_survey, *zip(*[(load, n, design, most) for n in names], strict=True)))
+        campaign.skipped = {n: s for n, s in zip(names, surveyed, strict=True) if isinstance(s, str)}
+        asked = (s for s in surveyed if isinstance(s, Survey))
+        order = sorted(asked, key=lambda s: (s.original.verdict != HOLDS, s.cost))
+        reached = frozenset[str]().union(*(s.functions for s in order))
+        for outcome in campaign.outcomes:
+            outcome.step = outcome.mutant.function.__name__ not in reached
+        campaign.originals = {s.scenario: s.original for s in order}
+        deadline = None if seconds is None else begun + seconds
+        Trials(pool, load, campaign, order, jobs or os.cpu_count() or 1).run(deadline, report)
+    except BrokenProcessPool:
+        raise ZonedevError("a process was killed: give it more memory, or fewer --jobs") from None
+    except KeyboardInterrupt:
+        campaign.complete = False
+        pool.shutdown(wait=False, cancel_futures=True)
+    pool.shutdown()
+    campaign.seconds = time.perf_counter() - begun
+    return campaign
+
+
+class Trials:
+    """Asks the scenarios in their order, as many at a time as there are processes."""
+
+    def __init__(
+        self,
+        pool: ProcessPoolExecutor,
+        load: Loader,
+        campaign: Campaign,
+        order: Sequence[Survey],
+        at_once: int,
+    ) -> None:
+        self.pool, self.load, self.campaign, self.order, self.at_once = pool, load, campaign, order, at_once
+        self.outcomes = {o.mutant.number: o for o in campaign.outcomes}
+        self.known: dict[int, Trial] = {}  # by the place of the scenario in the order
+        self.told = 0  # scenarios whose answers have been taken
+
+    def run(self, deadline: float | None, report: Report) -> None:
+        todo = iter(enumerate(self.order))
+        running: dict[Future[Trial], int] = {}
+        while True:
+            while len(running) < self.at_once and (job := next(todo, None)) is not None:
+                if deadline is not None and time.perf_counter() > deadline:
+                    self.campaign.complete = False
+                    break
+                future = self.pool.submit(_trial, self.load, job[1], self.campaign.design, self.alive())
+                running[future] = job[0]
+            if not running:
+                return
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                self.known[running.pop(future)] = future.result()
+            self.tell()
+            report(self.told, len(self.order))
+
+    def alive(self) -> list[int]:
+        """The mutants that nobody has killed so far, whoever comes first in the order."""
+        dead = {
+            n
+            for at, trial in self.known.items()
+            for n, judged in trial.judged.items()
+            if judged.differs(self.order[at].original)
+        }
+        return [n for n, o in self.outcomes.items() if o.killer is None and n not in dead]
+
+    def tell(self) -> None:
+        """Take the answers in the order of the scenarios."""
+        while (found := self.known.get(self.told)) is not None:
+            for number, judged in found.judged.items():
+                if self.outcomes[number].killer is None:
+                    self.outcomes[number].learn(self.order[self.told], judged, number in found.same)
+            for number, why in found.refused.items():
+                self.outcomes[number].refused = why
+            for number in found.steps:
+                self.outcomes[number].step = True
+            self.told += 1
+
+
+def _survey(load: Loader, scenario: str, design: str, most: int) -> Survey | str:
+    return survey(load(), scenario, design, most)
+
+
+def _trial(load: Loader, found: Survey, design: str, numbers: Sequence[int]) -> Trial:
+    return trial(load(), found, design, numbers)
+
+
+__all__ = ["Campaign", "Outcome", "run"]
