@@ -108,7 +108,7 @@ class Brute:
         for state in todo:  # it grows
             self.moves[state] = engine.expand(state)
             for _, _, new in self.moves[state]:
-                if new not in self.level:
+                if isinstance(new, tuple) and new not in self.level:
                     self.level[new] = self.level[state] + 1
                     todo.append(new)
 
@@ -125,6 +125,8 @@ class Brute:
         while todo:
             state, able, taken = todo.pop()
             for task, _, new in self.moves[state]:
+                if isinstance(new, int):  # a step that breaks a rule
+                    continue
                 there = (new, able | self.able(new), taken | {task})
                 if new == start and there[1] <= there[2]:
                     return True

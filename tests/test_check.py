@@ -102,6 +102,9 @@ def test_auto_moves_on_to_native_by_itself(monkeypatch: pytest.MonkeyPatch) -> N
         def explore(self, question: Any, limits: Limits, report: Any) -> Any:
             return self.engine.explore(question, limits, report)
 
+        def found(self) -> Any:
+            return self.engine.found()
+
     monkeypatch.setattr(runner, "native_engine", lambda: Native)
     monkeypatch.setattr(runner, "SMALL", 2000)
     found = verdict(toys.ToyBig, toys.ToyNew, workers=2)

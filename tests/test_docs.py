@@ -3,12 +3,13 @@
 A fenced block that begins with ``$ zonedev `` is run, and what it prints has to be what the
 block shows, to the letter; a line ``# exits N`` after the output gives the exit code, which is 0
 without one.  ``> FILE`` keeps the output for a later command of the same page, ``| grep WORD``
-shows the lines with that word.  After ``(Pdb)`` stands what is typed.  The blocks of a page that
-begin with ``>>> `` are one doctest.  A ``python`` block whose first line is ``# FILE.py`` makes
-that file, for the commands of its page; where the repository has a file of that name the block is
-a passage of it.  Between ``<!-- verdicts NAME -->`` or ``<!-- seeds -->`` and ``<!-- end -->``
-stands a table that is made from the code; after ``<!-- series NAME -->`` what ``zonedev series NAME
---check`` prints, from the goldens.
+shows the lines with that word, and ``--emit-test FILE`` writes a file of that page.  After
+``(Pdb)`` stands what is typed.  The blocks of a page that begin with ``>>> `` are one doctest.  A
+``python`` block whose first line is ``# FILE.py`` makes that file, for the commands of its page;
+where the repository, or by then the page, has a file of that name the block is a passage of it.
+Between ``<!-- verdicts NAME -->`` or ``<!-- seeds -->`` and ``<!-- end -->`` stands a table that is
+made from the code; after ``<!-- series NAME -->`` what ``zonedev series NAME --check`` prints, from
+the goldens.
 
 What ``zonedev conform`` shows is run only where its kernels are set up, and skipped otherwise; the
 versions of the kernels may differ, and what a kernel says that the model does not.  What ``zonedev
@@ -94,8 +95,9 @@ class Page:
         if found is None:
             return
         name, body = found[1], text[found.end() :]
-        if (ROOT / name).exists():
-            assert body.strip("\n") in (ROOT / name).read_text(), f"not what {name} says:\n{body}"
+        there = next((place / name for place in (ROOT, self.directory) if (place / name).exists()), None)
+        if there is not None:
+            assert body.strip("\n") in there.read_text(), f"not what {name} says:\n{body}"
         else:
             (self.directory / name).write_text(body)
             self.made.add(name)
@@ -115,7 +117,7 @@ class Page:
         words = line.removeprefix(COMMAND)
         words, _, target = words.partition(" > ")
         words, _, wanted = words.partition(" | grep ")
-        if typed or target or any(name in words for name in self.made):
+        if typed or target or "--emit-test" in words or any(name in words for name in self.made):
             out, code = zonedev(shlex.split(words), str(self.directory), "\n".join([*typed, ""]))
         else:
             out, code = anywhere(words)

@@ -56,6 +56,8 @@ def cache(tmp_path: Path) -> Cache:
 def same(one: TransitionSystem, other: TransitionSystem) -> None:
     assert llvmgen.generate(one) == llvmgen.generate(other)
     assert one.initial() == other.initial() and one.fails == other.fails
+    assert one.freed == other.freed and one.monitors == other.monitors
+    assert [t.loads for t in one.tasks] == [t.loads for t in other.tasks]
     assert [s.place for t in one.tasks for s in t.steps] == [s.place for t in other.tasks for s in t.steps]
     assert repr([t.entry for t in one.tasks]) == repr([t.entry for t in other.tasks])
 

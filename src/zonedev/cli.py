@@ -129,6 +129,12 @@ def add_check(found: Parser) -> None:
     found.add_argument(
         "--scope", metavar="NAME=N,...", action="append", default=[], help="sizes, e.g. pages=2"
     )
+    found.add_argument(
+        "--all-violations", action="store_true", help="go on after the first, and list all there are"
+    )
+    found.add_argument(
+        "--emit-test", metavar="FILE.py", help="write the counterexamples as tests for pytest as well"
+    )
     found.add_argument("--engine", choices=("auto", "python", "native"), default="auto")
     found.add_argument(
         "--workers", metavar="N", type=positive, default=1, help="threads of the native engine"

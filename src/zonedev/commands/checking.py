@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 from zonedev.catalogue import Catalogue
@@ -17,6 +18,7 @@ from zonedev.explore.matrix import run as run_cells
 from zonedev.lang.errors import ZonedevError
 from zonedev.report import cases, table, text
 from zonedev.report.json import SCHEMA_VERSION, dump
+from zonedev.report.notes import vacuity_object
 from zonedev.report.progress import Reporter
 
 
@@ -26,6 +28,7 @@ def run_check(context: Context) -> int:
     An error ends its own check only; an interrupt ends all, with what was found so far.
     """
     o, known = context.options, context.catalogue
+    test = None if o.emit_test is None else new_test(o.emit_test)
     scenarios = [known.scenario(n) for n in o.scenario]
     designs = [(n, known.design(n)) for n in o.design or [known.newest()]]
     wanted = [known.rule(n).name for n in o.rule] or None
@@ -46,6 +49,7 @@ def run_check(context: Context) -> int:
                     reporter.progress,
                     known=known.rules,
                     design_name=name,
+                    all_violations=o.all_violations,
                 )
         except ZonedevError as error:
             errors += 1
@@ -59,7 +63,37 @@ def run_check(context: Context) -> int:
             break
     if o.format != "text" and verdicts:
         show(rendered(verdicts, o.format))
+    if test is not None:
+        emit(verdicts, test)
     return ERROR if errors else exit_code(verdicts)
+
+
+def new_test(name: str) -> Path:
+    """A file to be written; ZonedevError where it cannot be, or is there already."""
+    file = Path(name)
+    if file.suffix != ".py":
+        raise ZonedevError(f"--emit-test {name}: name a Python file, such as {file.with_suffix('.py')}")
+    if not file.absolute().parent.is_dir():
+        raise ZonedevError(f"--emit-test {name}: there is no directory {file.parent}")
+    if file.exists():
+        raise ZonedevError(f"--emit-test {name}: it exists already: remove it, or choose another name")
+    return file
+
+
+def emit(verdicts: Sequence[Verdict], file: Path) -> None:
+    """Write the counterexamples as tests."""
+    from zonedev.report import emitted
+
+    text = emitted.render(verdicts, file)
+    if not text:
+        print(f"{file} is not written: there is no counterexample", file=sys.stderr)
+        return
+    try:
+        with file.open("x", encoding="utf-8") as out:
+            out.write(text)
+    except OSError as error:
+        raise ZonedevError(f"--emit-test {file}: {error.strerror}") from None
+    print(f"wrote {file}", file=sys.stderr)
 
 
 def rendered(verdicts: Sequence[Verdict], form: str) -> str:
@@ -141,4 +175,5 @@ def cell_object(cell: Cell) -> dict[str, Any]:
         "seconds": round(found.seconds, 3) if found else None,
         "error": cell.error,
         "differs": cell.differs,
+        **({"vacuity": vacuity_object(found.vacuity)} if found and found.vacuity else {}),
     }

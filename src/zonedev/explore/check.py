@@ -5,70 +5,36 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Any
 
 from zonedev.explore.cache import Cache, directory
-from zonedev.explore.finish import going_round, livelock_text, no_finish_text
+from zonedev.explore.judge import Judge
 from zonedev.explore.lowered import lowered
-from zonedev.explore.replay import Ending, Replay
-from zonedev.explore.result import (
-    DEADLOCK,
-    LIVELOCK,
-    LOST_WAKEUP,
-    NO_FINISH,
-    Exploration,
-    Limits,
-    Question,
-    Report,
-)
+from zonedev.explore.result import Limits, Question, Report
 from zonedev.explore.runner import Runner
 from zonedev.explore.stepper import start
-from zonedev.explore.trace import TraceStep, short_path
+from zonedev.explore.trace import short_path
+from zonedev.explore.verdict import HOLDS, UNDETERMINED, VIOLATED, Verdict, Violation
 from zonedev.lang.errors import LoweringError, RuleBroken, SpecError, ZonedevError
 from zonedev.lang.system import Monitor, Specification, System
 from zonedev.rules.base import Rule
 from zonedev.scenarios.base import Scenario, build, full_scope
 
-HOLDS, VIOLATED, UNDETERMINED = "holds", "violated", "undetermined"
-
-
-@dataclass
-class Verdict:
-    """The answer of one check.
-
-    `objects` says in words what broke the rule, `covered` is the depth up to which all
-    states were found where a limit (`stopped`) was hit, `seconds` is wall-clock time.
-    `loop` is the number of the first step of those that repeat for ever.
-    """
-
-    scenario: str
-    design: str
-    scope: dict[str, Any]
-    verdict: str
-    rule: str | None = None
-    objects: str | None = None
-    states: int = 0
-    transitions: int = 0
-    depth: int = 0
-    engine: str = "python"
-    workers: int = 1
-    seconds: float = 0.0
-    stopped: str | None = None
-    covered: int | None = None
-    loop: int | None = None
-    trace: list[TraceStep] = field(default_factory=list)
-    observed: dict[str, int] | None = None  # of a scenario that observes, by label
-
 
 @dataclass(frozen=True)
 class Selection:
-    """The rules that a check looks at."""
+    """The rules that a check looks at.
+
+    Those that the scenario names, or that were asked for, should be put to the test, other than
+    those that the engines check: these are `tests`.
+    """
 
     rules: tuple[str, ...]
     monitors: tuple[Monitor, ...]
     ignored: frozenset[str]
     question: Question
+    tests: tuple[str, ...]
 
     @property
     def names(self) -> frozenset[str]:
@@ -90,12 +56,14 @@ def select(
                 f"scenario {scenario.name()} does not check {', '.join(asked)}: it checks {', '.join(mine)}"
             )
         mine = wanted
-    chosen = set(mine)
+    chosen, waiting = set(mine), {"no-deadlock", "no-lost-wakeup", scenario.alone}
+    tests = tuple(r for r in mine if known[r].kind == "safety" and r not in waiting)
     return Selection(
         tuple(mine),
         tuple(m for r in mine for m in known[r].monitors),
         frozenset(known) - chosen,
         Question("no-deadlock" in chosen, "no-lost-wakeup" in chosen, scenario.progress in chosen),
+        () if scenario.rules is None and asked is None else tests,
     )
 
 
@@ -111,11 +79,13 @@ def check(
     *,
     known: Mapping[str, Rule] | None = None,
     design_name: str | None = None,
+    all_violations: bool = False,
 ) -> Verdict:
     """Check `scenario` under `design`; ZonedevError for what does not lower.
 
     `known` are the rules that exist (the built-in ones by default), of which `rules`
-    selects some.  Ctrl-C ends in an undetermined verdict.
+    selects some.  Ctrl-C ends in an undetermined verdict.  With `all_violations` the search
+    goes on after the first violation, and all are listed.
     """
     begun = time.perf_counter()
     selection = select(scenario, built_in_rules() if known is None else known, rules)
@@ -124,9 +94,17 @@ def check(
         scenario.name(), design_name or name_of(design), sizes, UNDETERMINED, engine="python", workers=workers
     )
     ts = lowered(set_up(scenario, design, sizes, selection.monitors), selection.names, Cache(directory()))
-    runner = Runner(ts, selection.question, limits, report, workers)
+    question = replace(selection.question, everything=all_violations)
+    runner = Runner(ts, question, limits, report, workers)
     found = runner.run(engine)
-    judge(verdict, found, runner, scenario, design, selection)
+    judge = Judge(
+        runner,
+        scenario,
+        lambda: set_up(scenario, design, sizes, selection.monitors),
+        selection.ignored,
+        selection.tests,
+    )
+    judge.judge(verdict, found)
     if scenario.observes and verdict.verdict == HOLDS:
         verdict.observed = observations(set_up(scenario, design, sizes, selection.monitors))
     verdict.seconds = time.perf_counter() - begun
@@ -188,46 +166,4 @@ def blame(error: BaseException) -> str:
     return (own or places)[-1]
 
 
-def judge(
-    verdict: Verdict,
-    found: Exploration,
-    runner: Runner,
-    scenario: type[Scenario],
-    design: type[Specification],
-    selection: Selection,
-) -> None:
-    """Turn an exploration into a verdict, replaying a counterexample."""
-    verdict.engine = runner.engine
-    verdict.states, verdict.transitions, verdict.depth = found.states, found.transitions, found.depth
-    if found.path is not None:
-        assert found.ending is not None
-        if found.ending == NO_FINISH and (round_ := going_round(runner, found.path)):
-            found.path, found.loop = round_
-            found.ending = LIVELOCK
-        fresh = set_up(scenario, design, verdict.scope, selection.monitors)
-        replay = Replay(runner.ts, runner.code, fresh, selection.ignored)
-        ending = replay.run(found.path, found.ending, found.loop)
-        verdict.verdict, verdict.trace = VIOLATED, ending.steps
-        verdict.rule, verdict.objects = rule_of(found, ending, scenario), ending.text
-        if found.ending == NO_FINISH:
-            verdict.objects = no_finish_text(runner, found.path, verdict.trace)
-        elif found.loop is not None:
-            verdict.loop = found.loop + 1
-            verdict.objects = livelock_text(verdict.trace, verdict.loop, ending.text)
-    elif found.stopped is not None:
-        verdict.stopped, verdict.covered = found.stopped, max(0, found.depth - 1)
-    else:
-        verdict.verdict = HOLDS
-
-
-def rule_of(found: Exploration, ending: Ending, scenario: type[Scenario]) -> str:
-    """The name of the rule that an ending breaks."""
-    stuck = scenario.alone if ending.waiting == 1 else "no-deadlock"
-    special = {
-        DEADLOCK: stuck,
-        LOST_WAKEUP: "no-lost-wakeup",
-        NO_FINISH: scenario.progress,
-        LIVELOCK: scenario.progress,
-    }
-    assert found.ending is not None
-    return special.get(found.ending) or str(ending.rule)
+__all__ = ["HOLDS", "UNDETERMINED", "VIOLATED", "Verdict", "Violation", "check", "select", "set_up"]

@@ -20,6 +20,7 @@ livelock, and there are no others.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from copy import copy
 from heapq import heappop, heappush
 from itertools import combinations, count, pairwise
 
@@ -33,6 +34,7 @@ Path = list[tuple[int, int]]
 Expand = Callable[[State], Iterable[tuple[int, int, State | int]]]
 Node = tuple[State, int, int]  # a state, the tasks that still have to take a step, and the last one
 
+FAILED: State = ()  # where a step leads that breaks a rule: to none of the states
 TICK = 4096  # states between two looks at the limits
 CORE_BYTES = 1500  # of a state that is kept here, with its steps
 
@@ -68,9 +70,10 @@ def targets(body: Iterable[Effect]) -> Iterator[int]:
 class Livelock:
     """Looks for livelocks in `moves`, the states that `looping` leaves, with all their steps.
 
-    Of all that there are it takes those of the fewest tasks, and of them those that begin at
-    the least `level`: `states` are where these can be entered, and empty where there is none.
-    `look` is called from time to time, and may raise what ends the search.
+    Of all that there are it takes those of the fewest tasks, or with `everything` all that have
+    none of fewer tasks inside.  Of these it takes those that begin at the least `level`: `states`
+    are where they can be entered, and empty where there is none.  `look` is called from time to
+    time, and may raise what ends the search.
     """
 
     def __init__(
@@ -78,31 +81,45 @@ class Livelock:
         moves: Mapping[State, list[Move]],
         level: Callable[[State], int],
         look: Callable[[], object],
+        everything: bool = False,
     ) -> None:
         self.moves, self.look, self.ticks = moves, look, 0
-        self.found = self.fewest()
-        levels = {state: level(state) for _, among in self.found for state in among}
+        self.found = self.smallest(everything)
+        self.levels = {state: level(state) for _, among in self.found for state in among}
+        self.settle()
+
+    def settle(self) -> None:
+        """Where those that were found begin."""
+        levels = {state: self.levels[state] for _, among in self.found for state in among}
         self.level = min(levels.values(), default=-1)
         self.states = sorted(state for state, at in levels.items() if at == self.level)
 
-    def fewest(self) -> list[tuple[int, set[State]]]:
+    def only(self, numbers: Iterable[int]) -> Livelock:
+        """Some of the livelocks that were found, and where these begin."""
+        part = copy(self)
+        part.found = [self.found[number] for number in numbers]
+        part.settle()
+        return part
+
+    def smallest(self, everything: bool) -> list[tuple[int, set[State]]]:
         """The smallest sets of tasks that go round, and the states in which they do.
 
         A livelock of two is easier to read than one of three that contains it.
         """
+        found: list[tuple[int, set[State]]] = []
         able: dict[int, list[State]] = {}  # by the tasks that can take a step
         for state, out in self.moves.items():
             able.setdefault(mask(task for task, _, _ in out), []).append(state)
         tasks = [n for n in range(max(able, default=0).bit_length()) if any(m >> n & 1 for m in able)]
         for size in range(1, len(tasks) + 1):
-            found = []
+            smaller = set[State]().union(*(among for _, among in found))
             for chosen in map(mask, combinations(tasks, size)):
                 among = {state for m, states in able.items() if not m & ~chosen for state in states}
                 groups = map(set, components(among, lambda state: self.inside(state, among)))  # noqa: B023
-                found += [(chosen, g) for g in groups if self.going(g) == chosen]
-            if found:
-                return found
-        return []
+                found += [(chosen, g) for g in groups if self.going(g) == chosen and smaller.isdisjoint(g)]
+            if found and not everything:
+                break
+        return found
 
     def inside(self, state: State, among: set[State]) -> list[State]:
         """Where a step leads to from a state, as far as that is in `among`."""

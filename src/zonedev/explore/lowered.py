@@ -12,6 +12,7 @@ import io
 import pickle
 import sys
 import zlib
+from dataclasses import fields
 from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
@@ -103,7 +104,8 @@ def found(module: str, name: str) -> Any:
 def packed(ts: TransitionSystem) -> bytes:
     """A lowered system, without the system that it comes from."""
     out = io.BytesIO()
-    Packer(ts.system, out, 5).dump((ts.tasks, ts.fails, ts.words, ts.slots, ts.frozen, ts.rest))
+    own = [part.name for part in fields(ts) if part.name not in ("system", "digest")]
+    Packer(ts.system, out, 5).dump({name: getattr(ts, name) for name in own})
     return zlib.compress(out.getvalue(), 1)
 
 
@@ -111,7 +113,9 @@ def unpacked(system: System, kept: bytes) -> TransitionSystem | None:
     """What was packed, of a system like the one that it came from."""
     with uncollected():
         try:
-            return TransitionSystem(system, *Unpacker(system, io.BytesIO(zlib.decompress(kept))).load())
+            return TransitionSystem(
+                system=system, **Unpacker(system, io.BytesIO(zlib.decompress(kept))).load()
+            )
         except (pickle.UnpicklingError, zlib.error, AttributeError, LookupError, TypeError):
             return None
 

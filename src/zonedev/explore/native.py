@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import partial
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from zonedev.explore import llvmgen, native_back, native_lang, native_memory, native_words
 from zonedev.explore import native_kernels as k
@@ -20,12 +20,14 @@ from zonedev.explore.cache import Cache, directory, program
 from zonedev.explore.native_checkpoint import Checkpoint
 from zonedev.explore.native_code import Code, Part
 from zonedev.explore.native_store import CHUNK, Store, TooMany
+from zonedev.explore.reached import Found
 from zonedev.explore.result import (
     DEADLOCK,
     LIVELOCK,
     LOST_WAKEUP,
     NO_FINISH,
     Exploration,
+    Failure,
     Limits,
     Progress,
     Question,
@@ -37,6 +39,9 @@ from zonedev.explore.result import (
 from zonedev.lang.errors import SpecError
 from zonedev.lang.transition import TransitionSystem
 
+if TYPE_CHECKING:
+    from zonedev.explore.native_shortest import Trace
+
 T = TypeVar("T")
 Path = list[tuple[int, int]]  # task and choice of each step
 
@@ -47,6 +52,7 @@ REPORT_EVERY = 0.2  # seconds
 #: The loops that are called from here.
 ENTRIES = (
     native_words.unpack,
+    k.states_at,
     native_words.repack,
     native_words.refill,
     k.advance,
@@ -57,6 +63,7 @@ ENTRIES = (
     k.locate,
     native_back.follow,
     native_back.mark,
+    native_back.failing,
     native_back.in_loops,
     native_back.peel,
     native_back.suffixes,
@@ -118,13 +125,20 @@ class NativeEngine:
         report: Report | None = None,
         checkpoint: Checkpoint | None = None,
     ) -> Exploration:
-        """Explore all reachable states, or up to the level of the first violation."""
+        """Explore all reachable states; up to the level of the first violation, unless it asks for all."""
         search = Search(self, question, limits, report, checkpoint)
         self.store = search.store
         try:
             return search.run()
         finally:
             search.close()
+
+    def found(self) -> Found:
+        """The states of the last search."""
+        from zonedev.explore.native_reached import Stored  # here, for it needs NumPy
+
+        assert self.store is not None
+        return Stored(self.store)
 
 
 class Search:
@@ -153,6 +167,7 @@ class Search:
         self.level = 0  # the level that is being expanded
         self.wrong: list[tuple[int, int, int]] = []  # worker, state and ending
         self.loop: int | None = None  # the first step of the path that repeats
+        self.failures: list[Failure] = []
         self.stopped: str | None = None
         self.reported = self.begun
 
@@ -176,7 +191,7 @@ class Search:
         states = self.store.states
         result = Exploration(states, self.store.sum(k.TRANSITIONS), len(self.levels) - 1, 0.0)
         result.path, result.ending, result.ends = path, ending, self.store.sum(k.ENDS)
-        result.loop = self.loop
+        result.loop, result.failures = self.loop, self.failures
         if path is not None:
             result.depth = len(path)
         elif self.stopped is not None:
@@ -186,25 +201,31 @@ class Search:
         return result
 
     def verdict(self) -> tuple[Path | None, int | None]:
-        """Search; the shortest path to a violation and its ending, or None twice."""
+        """Search; the shortest path to a violation and its ending, or None twice.  All are in `failures`."""
         stop = None
         try:
             self.search()
         except Stop as limit:
             stop = limit
+        if self.question.everything:
+            return self.everything(stop)
         if self.wrong:
-            return self.way({(w, n): e for w, n, e in self.wrong}, self.level)
+            endings = {(worker, number): ending for worker, number, ending in self.wrong}
+            path, place = self.trace().to(endings, self.level)
+            return path, endings[place]
         if self.store.sum(k.BROKEN):
-            return self.way({}, self.level)
+            from zonedev.explore.native_failures import failing_at
+
+            return self.trace().over(failing_at(self, self.level), self.level)
         if stop is not None:
             raise stop
         return self.progress() if self.question.finish else (None, None)
 
-    def way(self, targets: dict[tuple[int, int], int], level: int) -> tuple[Path, int]:
-        """The shortest path to one of the states, or over a failing step; and its ending."""
+    def trace(self) -> Trace:
+        """Finds the ways back."""
         from zonedev.explore.native_shortest import Trace  # here, for it needs NumPy
 
-        return Trace(self).to(targets, level)
+        return Trace(self)
 
     def progress(self) -> tuple[Path | None, int | None]:
         """A path to where somebody can never finish, or into a livelock; None twice where there is none."""
@@ -213,7 +234,21 @@ class Search:
         for me in range(self.workers):
             self.hear(me)
         bad, level = cannot_finish(self)
-        return self.way(dict.fromkeys(bad, NO_FINISH), level) if bad else self.livelock()
+        return (self.trace().to(bad, level)[0], NO_FINISH) if bad else self.livelock()
+
+    def everything(self, stop: Stop | None) -> tuple[None, None]:
+        """Fill in all failures; of those that take a complete search, where it is one."""
+        from zonedev.explore.native_failures import Everything
+
+        limits, found = self.limits, Everything(self, self.trace())
+        self.limits = Limits()  # what was found is told, whatever that takes
+        self.failures = found.failures()
+        self.limits = limits
+        if stop is not None:
+            raise stop
+        if self.question.finish:
+            self.failures += found.livelocks()
+        return None, None
 
     def livelock(self) -> tuple[Path | None, int | None]:
         """A path that ends in a loop that can go on for ever; None twice where there is none."""
@@ -223,7 +258,7 @@ class Search:
         found = loops.livelock()
         if found is None:
             return None, None
-        path, _ = self.way({loops.places[state]: LIVELOCK for state in found.states}, found.level)
+        path, _ = self.trace().to([loops.places[state] for state in found.states], found.level)
         path, self.loop = found.lasso(self.engine.expand, self.engine.ts.initial(), path)
         return path, LIVELOCK
 
@@ -237,7 +272,7 @@ class Search:
                 while self.at != self.ends:
                     self.round()
                     self.look_and_keep()
-                over = self.wrong or self.store.sum(k.BROKEN) or self.counts() == self.ends
+                over = self.counts() == self.ends or (self.broken() and not self.question.everything)
                 if over and self.checkpoint is not None:
                     self.checkpoint.save(self)
             finally:
@@ -246,6 +281,10 @@ class Search:
             if over:
                 return
             self.ends = self.counts()
+
+    def broken(self) -> bool:
+        """Whether a rule is broken by what was expanded."""
+        return bool(self.wrong) or self.store.sum(k.BROKEN) > 0
 
     def start(self) -> None:
         """Enter the initial state."""
@@ -375,14 +414,15 @@ def words_of(state: State) -> ctypes.Array[ctypes.c_int64]:
 
 def wanted(code: int, question: Question) -> int | None:
     """The ending that an answer of `stuck` means under a question."""
+    otherwise = NO_FINISH if question.everything and question.finish else None
     if code == llvmgen.FAULTY:
         raise SpecError(faulty())
     if code == llvmgen.FINE:
         return None
     if code == LOST_WAKEUP:
-        return LOST_WAKEUP if question.lost_wakeup else None
+        return LOST_WAKEUP if question.lost_wakeup else otherwise
     if code == DEADLOCK:
-        return DEADLOCK if question.deadlock else None
+        return DEADLOCK if question.deadlock else otherwise
     return code
 
 

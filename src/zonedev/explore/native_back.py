@@ -14,6 +14,7 @@ from zonedev.explore.native_kernels import (
     FIELDS,
     LEXICON,
     LOW,
+    MOST,
     RECORDS,
     ROWS,
     STATE,
@@ -143,6 +144,29 @@ def mark(ctx: int, me: int, can: int, todo: int, n: int) -> int:
 
 
 @kernel
+def failing(ctx: int, me: int, first: int, end: int, found: int, room: int) -> int:
+    """The steps that break a rule from the worker's states from `first` up to `end`, as far as `found`
+    has room.
+
+    Writes the number of the state and the tag of each; returns the state before which it
+    stopped, and in the upper half how many there are.
+    """
+    own = ctx + FIELDS * me
+    state, records = load(own + STATE), load(own + RECORDS)
+    used, at = 0, first
+    while at < end and used + load(own + MOST) <= room:
+        decode(load(own + LEXICON), load(own + ROWS) + 4 * load(own + UNITS) * at, state)
+        count = expand(state, records) & LOW
+        for j in range(count):
+            if fails(own, j):
+                store(found + 16 * used, at)
+                store(found + 16 * used + 8, load(records + STRIDE * j + 8 * WORDS))
+                used += 1
+        at += 1
+    return used << 32 | at
+
+
+@kernel
 def in_loops(ctx: int, me: int, pcs: int, tasks: int, flags: int, first: int, end: int, marks: int) -> int:
     """Mark those of the worker's states from `first` to `end` in which all that can take a step stand in
     a loop, and not all have finished.
@@ -200,16 +224,13 @@ def peel(ctx: int, me: int, marks: int, todo: int, n: int) -> int:
 
 
 @kernel
-def suffixes(
-    ctx: int, me: int, first: int, end: int, failing: int, ahead: int, tasks: int, costs: int, states: int
-) -> int:
+def suffixes(ctx: int, me: int, first: int, end: int, ahead: int, tasks: int, costs: int, states: int) -> int:
     """For the worker's states from `first` to `end`: the fewest task switches after each first task.
 
     The four words of `ahead` for a worker describe its states one level deeper: the first and the
     end, the address of a row number each (-1: no shortest way leads on), and the address of those
-    rows of costs, which is 0 where the states are the targets themselves.  With `failing`, failing
-    steps are the targets.  Writes a row of `costs` for each state with a way on, and its number
-    to `states`; returns how many.
+    rows of costs, which is 0 where the states are the targets themselves.  Writes a row of `costs`
+    for each state with a way on, and its number to `states`; returns how many.
     """
     own = ctx + FIELDS * me
     used = 0
@@ -220,14 +241,8 @@ def suffixes(
             store(row + 8 * task, FAR)
         best = FAR
         for j in range(count):
-            task = task_of(own, j)
-            cost = FAR
-            if fails(own, j):
-                cost = 0 if failing else FAR
-            else:
-                place = place_of(ctx, own, j)
-                if place >= 0:
-                    cost = onward(ahead, place, task, tasks)
+            task, place = task_of(own, j), place_of(ctx, own, j)
+            cost = FAR if place < 0 else onward(ahead, place, task, tasks)
             store(row + 8 * task, min(load(row + 8 * task), cost))
             best = min(best, cost)
         if best < FAR:

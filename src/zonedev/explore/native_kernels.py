@@ -318,6 +318,18 @@ def rehash(ctx: int, me: int, table: int, bits: int) -> int:
 
 
 @kernel
+def states_at(ctx: int, me: int, numbers: int, n: int, out: int) -> int:
+    """Write the words of the worker's states whose `n` numbers are in a list."""
+    own = ctx + FIELDS * me
+    state = load(own + STATE)
+    for j in range(n):
+        decode(load(own + LEXICON), load(own + ROWS) + 4 * load(own + UNITS) * load(numbers + 8 * j), state)
+        for i in range(WORDS):
+            store(out + 8 * (WORDS * j + i), load(state + 8 * i))
+    return 0
+
+
+@kernel
 def enter(ctx: int, state: int) -> int:
     """Enter the initial state; 0 where it cannot be packed."""
     entry = load(ctx + BATCH)

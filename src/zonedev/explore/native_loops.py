@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from zonedev.explore.fair import CORE_BYTES, Livelock, Move, looping
+from zonedev.explore.fair import CORE_BYTES, FAILED, Livelock, Move, looping
 from zonedev.explore.native_store import CHUNK
 from zonedev.explore.result import MOST_IN_CYCLES, State, Stop
 
@@ -29,8 +29,8 @@ class Loops:
         self.search = search
         self.places: dict[State, Place] = {}
 
-    def livelock(self) -> Livelock | None:
-        """Where a livelock begins, if there is one; Stop where a limit is hit."""
+    def livelock(self, everything: bool = False) -> Livelock | None:
+        """Where a livelock begins, or all do, if there are any; Stop where a limit is hit."""
         loops = looping(self.search.engine.ts)
         if not any(map(any, loops)):
             return None
@@ -38,8 +38,9 @@ class Loops:
         states = sum(map(len, kept))
         if states > MOST_IN_CYCLES:
             raise Stop(f"more than {MOST_IN_CYCLES} states in cycles")
-        self.search.look(states * CORE_BYTES)
-        found = Livelock(self.moves(kept), self.level, lambda: self.search.look(states * CORE_BYTES))
+        more = states * CORE_BYTES
+        self.search.look(more)
+        found = Livelock(self.moves(kept), self.level, lambda: self.search.look(more), everything)
         return found if found.states else None
 
     def candidates(self, loops: list[bytes]) -> list[Any]:
@@ -105,9 +106,8 @@ class Loops:
                 state = self.search.store.state(me, number)
                 self.places[state] = me, number
                 found[state] = [
-                    (task, choice, new)
+                    (task, choice, FAILED if isinstance(new, int) else new)
                     for task, choice, new in self.search.engine.expand(state)
-                    if not isinstance(new, int)
                 ]
         return found
 

@@ -7,17 +7,21 @@ forwards.  Only those states are kept.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from zonedev.explore import native_kernels as k
+from zonedev.explore.fair import Path
+from zonedev.explore.native_back import FAR
 from zonedev.explore.native_store import CHUNK
 
 if TYPE_CHECKING:
     from zonedev.explore.native import Search
 
 Place = tuple[int, int]  # worker and number of a state
+Fails = dict[tuple[int, int], int]  # the steps of a state that fail, with what they break
 
 
 class Trace:
@@ -27,24 +31,46 @@ class Trace:
         self.search, self.engine, self.store = search, search.engine, search.store
         self.tasks = len(self.engine.ts.tasks)
 
-    def to(self, targets: dict[Place, int], level: int) -> tuple[list[tuple[int, int]], int]:
-        """The path to a target, all of which are of one level, or over a failing step; and its ending."""
+    def to(self, targets: Iterable[Place], level: int) -> tuple[Path, Place]:
+        """The path to a target, all of which are of one level; and which it is."""
+        ends: dict[Place, Fails] = {place: {} for place in targets}
         self.rows: dict[int, list[tuple[Any, Any]]] = {}
-        ahead = self.mark_targets(targets, level) if targets else None
-        for here in range(level if targets else level + 1)[::-1]:
+        self.back(level, self.mark_targets(ends, level))
+        path, place, _ = self.walk(ends)
+        return path, place
+
+    def over(self, ends: Mapping[Place, Fails], level: int) -> tuple[Path, int]:
+        """The path over a failing step, which are given by states of one level; and what it breaks."""
+        self.rows = {level: [self.before(me, ends) for me in range(self.search.workers)]}
+        self.back(level, self.ahead(level))
+        path, _, fail = self.walk(ends)
+        assert fail is not None
+        return path, fail
+
+    def before(self, me: int, ends: Mapping[Place, Fails]) -> tuple[Any, Any]:
+        """The states of a worker from which a step fails, as `collect` has them."""
+        states = sorted(number for worker, number in ends if worker == me)
+        costs = np.full((len(states), self.tasks), FAR, np.int64)
+        for row, number in enumerate(states):
+            for task, _ in ends[me, number]:
+                costs[row, task] = 0
+        return np.array(states, np.int64), costs
+
+    def back(self, level: int, ahead: Any) -> None:
+        """Collect the levels before one, given what is `ahead` of them."""
+        for here in range(level)[::-1]:
             found = self.search.each(
-                lambda me: self.collect(me, here, ahead, not targets),  # noqa: B023
+                lambda me: self.collect(me, here, ahead),  # noqa: B023
                 sum(self.span(here, me)[1] - self.span(here, me)[0] for me in range(self.search.workers)),
             )
             self.rows[here] = found
             self.search.look()
             ahead = self.ahead(here)
-        return self.walk(targets)
 
     def span(self, level: int, me: int) -> tuple[int, int]:
         return self.search.levels[level][me], self.search.level_end(level, me)
 
-    def mark_targets(self, targets: dict[Place, int], level: int) -> Any:
+    def mark_targets(self, targets: Iterable[Place], level: int) -> Any:
         self.places = []
         ahead = np.zeros((self.search.workers, 4), np.int64)
         for me in range(self.search.workers):
@@ -67,10 +93,8 @@ class Trace:
             ahead[me] = first, end, row.ctypes.data, costs.ctypes.data or -8
         return ahead
 
-    def collect(self, me: int, level: int, ahead: Any, failing: bool) -> tuple[Any, Any]:
+    def collect(self, me: int, level: int, ahead: Any) -> tuple[Any, Any]:
         """The worker's states of a level from which a shortest way leads on, and their costs."""
-        if ahead is None:
-            ahead = np.zeros((self.search.workers, 4), np.int64)
         first, end = self.span(level, me)
         states, costs = [], []
         for at in range(first, end, CHUNK):
@@ -82,7 +106,6 @@ class Trace:
                 me,
                 at,
                 stop,
-                int(failing),
                 ahead.ctypes.data,
                 self.tasks,
                 cost.ctypes.data,
@@ -94,32 +117,34 @@ class Trace:
             return np.empty(0, np.int64), np.empty((0, self.tasks), np.int64)
         return np.concatenate(states), np.concatenate(costs)
 
-    def walk(self, targets: dict[Place, int]) -> tuple[list[tuple[int, int]], int]:
-        path: list[tuple[int, int]] = []
+    def walk(self, ends: Mapping[Place, Fails]) -> tuple[Path, Place, int | None]:
+        """The path to one of the ends, or over a step that fails there; the end, and what is broken."""
+        path: Path = []
         state = self.engine.ts.initial()
         last = -1
-        while (place := self.place(state)) not in targets:
+        while ends.get(place := self.place(state)) != {}:
+            fails = ends.get(place, {})
             costs = self.costs(len(path), place)
             assert costs is not None
             left = min(c + (t != last and last >= 0) for t, c in enumerate(costs))
             for task, choice, new in sorted(self.engine.expand(state), key=lambda edge: edge[:2]):
-                after = self.after(task, new, len(path) + 1, targets)
+                after = 0 if (task, choice) in fails else self.after(task, new, len(path) + 1, ends)
                 if after is not None and after + (task != last and last >= 0) == left:
                     path.append((task, choice))
                     if isinstance(new, int):
-                        return path, new
+                        return path, place, new
                     state, last = new, task
                     break
             else:
                 raise AssertionError("the path breaks off")
-        return path, targets[place]
+        return path, place, None
 
-    def after(self, task: int, new: Any, level: int, targets: dict[Place, int]) -> int | None:
+    def after(self, task: int, new: Any, level: int, ends: Mapping[Place, Fails]) -> int | None:
         """The switches after a step, or None where it is on no shortest way."""
         if isinstance(new, int):
-            return None if targets else 0
+            return None
         place = self.place(new)
-        if place in targets:
+        if ends.get(place) == {}:
             return 0
         costs = self.costs(level, place)
         return None if costs is None else min(c + (t != task) for t, c in enumerate(costs))

@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import mmap
 from collections.abc import Callable
+from typing import Any
 
 from zonedev.explore import native_kernels as k
 from zonedev.explore import native_words as w
@@ -253,6 +254,15 @@ class Store:
         words = (ctypes.c_int64 * (2 * count)).from_address(self.ctx.get(worker, k.WRONG))
         self.ctx.set(worker, k.WRONGS, 0)
         return list(zip(words[::2], words[1::2], strict=True))
+
+    def states_at(self, worker: int, numbers: Any) -> Any:
+        """Some states of a worker, as an array of rows of words."""
+        import numpy as np  # here, for a search needs none of it
+
+        found = np.empty((len(numbers), self.words), np.int64)
+        size = len(numbers)
+        self.call("states_at", self.ctx.address, worker, numbers.ctypes.data, size, found.ctypes.data)
+        return found
 
     def full(self, worker: int) -> bool:
         """Whether the next batch might not fit."""

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import time
 from bisect import bisect
+from collections.abc import Sequence
 from dataclasses import replace
 
-from zonedev.explore.fair import CORE_BYTES, Livelock, Move, looping
+from zonedev.explore.failures import Ends, Failures, livelocks
+from zonedev.explore.fair import CORE_BYTES, FAILED, Livelock, Move, Path, looping
 from zonedev.explore.pygen import PythonSteps, generate
+from zonedev.explore.reached import Found, Listed
 from zonedev.explore.result import (
     DEADLOCK,
     LIVELOCK,
     LOST_WAKEUP,
     NO_FINISH,
     Exploration,
+    Failure,
     Limits,
     Progress,
     Question,
@@ -43,7 +47,7 @@ class PythonEngine:
         self.edges: list[list[Edge]] = []
         self.levels: list[int] = []  # where each level begins
         self.wrong: dict[int, int] = {}  # states of the present level at which a rule breaks
-        self.broken = False  # a step from this level breaks a rule
+        self.broken: list[int] = []  # states with a step that breaks a rule, once for each
         self.transitions = self.ends = 0
         self.begun = 0.0
 
@@ -83,9 +87,10 @@ class PythonEngine:
         if self.finished(state):
             broken = self.code.rest(*state)
             return broken if broken >= 0 else None
+        otherwise = NO_FINISH if question.everything and question.finish else None
         if self.code.lost(*state):
-            return LOST_WAKEUP if question.lost_wakeup else None
-        return DEADLOCK if question.deadlock else None
+            return LOST_WAKEUP if question.lost_wakeup else otherwise
+        return DEADLOCK if question.deadlock else otherwise
 
     def explore(
         self,
@@ -93,16 +98,22 @@ class PythonEngine:
         limits: Limits = Limits(),  # noqa: B008
         report: Report | None = None,
     ) -> Exploration:
-        """Explore all reachable states, or up to the level of the first violation."""
+        """Explore all reachable states; up to the level of the first violation, unless it asks for all."""
         self.begun = time.perf_counter()
         start = self.ts.initial()
         self.number, self.states, self.edges, self.levels = {start: 0}, [start], [], [0]
-        self.wrong, self.broken = {}, False
+        self.wrong, self.broken = {}, []
         self.transitions = self.ends = 0
         path: list[tuple[int, int]] | None = None
         ending = loop = None
+        failures: list[Failure] = []
         try:
             stopped = self.search(question, limits, report)
+            if question.everything:
+                failures = self.failures()
+                if stopped is None and question.finish:
+                    failures += self.livelocks(limits)
+                return self.result(stopped, failures=failures)
             targets = self.targets(question, stopped)
             if targets is not None:
                 path, ending = shortest(self.edges, targets)
@@ -113,8 +124,23 @@ class PythonEngine:
             stopped = str(stop)
         except KeyboardInterrupt:
             stopped = "interrupted"
+        return self.result(stopped, path, ending, loop, failures)
+
+    def found(self) -> Found:
+        """The states of the last search."""
+        return Listed(self.states)
+
+    def result(
+        self,
+        stopped: str | None,
+        path: Path | None = None,
+        ending: int | None = None,
+        loop: int | None = None,
+        failures: Sequence[Failure] = (),
+    ) -> Exploration:
         states, depth = len(self.states), len(self.levels) - 1
         result = Exploration(states, self.transitions, depth, 0.0, path, ending, loop, ends=self.ends)
+        result.failures = list(failures)
         if path is not None:
             result.depth = len(path)
         elif stopped is not None:
@@ -126,7 +152,9 @@ class PythonEngine:
     def search(self, question: Question, limits: Limits, report: Report | None) -> str | None:
         """Expand level by level, until nothing is new or a rule breaks; the limit that stopped it."""
         stopped = None
-        while len(self.edges) < len(self.states) and not self.wrong and not self.broken and stopped is None:
+        while len(self.edges) < len(self.states) and stopped is None:
+            if (self.wrong or self.broken) and not question.everything:
+                break
             end = len(self.states)
             for at in range(len(self.edges), end):
                 self.step(at, question)
@@ -144,7 +172,7 @@ class PythonEngine:
         out: list[Edge] = []
         for task, choice, new in self.expand(state):
             if isinstance(new, int):
-                self.broken = True
+                self.broken.append(at)
                 out.append((task, choice, -1 - new))
                 continue
             known = self.number.get(new)
@@ -200,8 +228,45 @@ class PythonEngine:
                 return bad
         return []
 
+    def failures(self) -> list[Failure]:
+        """All failures but livelocks."""
+        found = Failures(self.ts)
+        for at in sorted({*self.broken, *self.wrong}):
+            state, level = self.states[at], bisect(self.levels, at) - 1
+            if at in self.wrong:
+                found.state(level, state, self.wrong[at])
+            pcs = self.ts.pcs(state)
+            for task, choice, new in self.edges[at]:
+                if new < 0:
+                    found.step(level, task, pcs[task], -1 - new, 1, [(state, choice)])
+        return found.found(self.way)
+
+    def way(self, level: int, ends: Ends) -> tuple[Path, int | None]:
+        """The shortest way to one of `ends`, which are of one level, and what its last step breaks."""
+        known = {self.number[state]: steps for state, steps in ends.items()}
+        edges = self.edges[: self.levels[level + 1] if level + 1 < len(self.levels) else None]
+        if not any(known.values()):
+            return shortest(edges, dict.fromkeys(known, 0))[0], None
+        for at in set(self.broken):
+            if at < len(edges):
+                edges[at] = [e for e in edges[at] if e[2] >= 0 or e[:2] in known.get(at, ())]
+        return shortest(edges, {})
+
+    def livelocks(self, limits: Limits) -> list[Failure]:
+        """All livelocks."""
+        found = self.loops(limits, everything=True)
+        return livelocks(self.ts, found, self.expand, self.way) if found else []
+
     def livelock(self, limits: Limits) -> tuple[list[tuple[int, int]] | None, int | None]:
         """A path that ends in a loop that can go on for ever, and where that begins; or None twice."""
+        found = self.loops(limits)
+        if found is None:
+            return None, None
+        path, _ = shortest(self.edges, {self.number[state]: LIVELOCK for state in found.states})
+        return found.lasso(self.expand, self.states[0], path)
+
+    def loops(self, limits: Limits, everything: bool = False) -> Livelock | None:
+        """The livelocks, if there are any; Stop where a limit is hit."""
         kept = self.in_loops()
         memory = len(self.states) * STATE_BYTES + len(kept) * CORE_BYTES
 
@@ -211,13 +276,10 @@ class PythonEngine:
                 raise Stop(stopped)
 
         if not kept:
-            return None, None
+            return None
         look()
-        found = Livelock(kept, lambda state: bisect(self.levels, self.number[state]), look)
-        if not found.states:
-            return None, None
-        path, _ = shortest(self.edges, {self.number[state]: LIVELOCK for state in found.states})
-        return found.lasso(self.expand, self.states[0], path)
+        found = Livelock(kept, lambda state: bisect(self.levels, self.number[state]) - 1, look, everything)
+        return found if found.states else None
 
     def in_loops(self) -> dict[State, list[Move]]:
         """The states, with their steps, in which all that can take one stand in a loop."""
@@ -232,5 +294,7 @@ class PythonEngine:
                     break
             else:
                 if out and not self.finished(state):
-                    kept[state] = [(task, choice, self.states[new]) for task, choice, new in out]
+                    kept[state] = [
+                        (task, choice, FAILED if new < 0 else self.states[new]) for task, choice, new in out
+                    ]
         return kept

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 State = tuple[int, ...]
 
@@ -52,6 +52,7 @@ class Exploration:
     the fewest task switches, and `ending` what happens there: the number of a fail,
     or DEADLOCK, LOST_WAKEUP, NO_FINISH or LIVELOCK.  The steps of a livelock from
     number `loop` on repeat for ever.  `stopped` names the limit that was hit.
+    `failures` are all that there are, where the question is for all; else it is empty.
     """
 
     states: int
@@ -64,6 +65,24 @@ class Exploration:
     stopped: str | None = None
     ends: int = 0  # states in which every task has finished
     frontier: int = 0  # states not yet expanded, where a limit was hit
+    failures: list[Failure] = field(default_factory=list)
+
+
+@dataclass
+class Failure:
+    """Failures that are taken for the same bug: the way to one of them, as in an `Exploration`, and
+    how many there are.
+
+    `calls` are the system calls that they happen in, and `functions` those of the steps that
+    fail, wait or go round.  `count` is of steps that break a rule, else of states.
+    """
+
+    path: list[tuple[int, int]]
+    ending: int
+    calls: tuple[str, ...]
+    functions: tuple[str, ...]
+    count: int
+    loop: int | None = None
 
 
 @dataclass(frozen=True)
@@ -73,6 +92,7 @@ class Question:
     deadlock: bool = True
     lost_wakeup: bool = True
     finish: bool = True  # every task can still finish, from every state, and does if all get their turn
+    everything: bool = False  # go on after the first failure: a step that fails leads nowhere
 
 
 def exceeded(limits: Limits, states: int, seconds: float, memory: int) -> str | None:

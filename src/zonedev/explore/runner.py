@@ -10,6 +10,7 @@ from typing import Protocol
 from zonedev.explore.cache import Cache, directory, name_of
 from zonedev.explore.pygen import PythonSteps, generate
 from zonedev.explore.python import PythonEngine
+from zonedev.explore.reached import Found
 from zonedev.explore.result import Exploration, Limits, Progress, Question, Report
 from zonedev.lang.errors import ZonedevError
 from zonedev.lang.transition import TransitionSystem
@@ -24,6 +25,10 @@ class Engine(Protocol):
 
     def explore(self, question: Question, limits: Limits, report: Report | None) -> Exploration: ...
 
+    def found(self) -> Found:
+        """The states of the last search."""
+        ...
+
 
 class Runner:
     """Chooses an engine and explores."""
@@ -33,6 +38,7 @@ class Runner:
     ) -> None:
         self.ts, self.question, self.limits, self.report, self.workers = ts, question, limits, report, workers
         self.engine = "python"
+        self.explored: Engine | None = None  # what has the states of the last search
         self._code: PythonSteps | None = None
         self._seen: Progress | None = None
 
@@ -99,7 +105,7 @@ class Runner:
 
     def python(self, limits: Limits | None = None) -> Exploration:
         self.engine = "python"
-        engine = PythonEngine(self.ts)
+        self.explored = engine = PythonEngine(self.ts)
         self._code = engine.code
         return engine.explore(self.question, limits or self.limits, self._watch)
 
@@ -108,7 +114,8 @@ class Runner:
         make = native_engine()
         if make is None:
             raise ZonedevError("the native engine needs llvmlite: install it, or use --engine python")
-        return make(self.ts, self.workers).explore(self.question, limits or self.limits, self._watch)
+        self.explored = engine = make(self.ts, self.workers)
+        return engine.explore(self.question, limits or self.limits, self._watch)
 
     def _watch(self, progress: Progress) -> None:
         self._seen = progress

@@ -22,9 +22,12 @@ from zonedev.explore.trace import TraceStep
 from zonedev.lang.errors import CounterRange, RuleBroken, ZonedevError
 from zonedev.lang.runtime import PRIMITIVES, here, primitive
 from zonedev.lang.system import System
-from zonedev.scenarios.base import full_scope
+from zonedev.scenarios.base import Scenario, full_scope
 
 SCHEMA_VERSION = 1
+
+#: After so many steps more than were recorded, a run is taken for endless.
+ENDLESS = 20_000
 
 
 @dataclass(frozen=True)
@@ -58,12 +61,20 @@ def read(file: Path, catalogue: Catalogue) -> list[Recorded]:
                 f"{file}:{error.lineno}: the file is cut off: write it again with zonedev check --format json"
             ) from None
         raise ZonedevError(f"{file}:{error.lineno}: not JSON: {error.msg}") from None
-    objects = whole if isinstance(whole, list) else [whole]
+    objects = [o for each in (whole if isinstance(whole, list) else [whole]) for o in each_violation(each)]
     found = [recorded(f"{file}", o, catalogue) for o in objects]
     violated = [r for r in found if r is not None]
     if not violated:
         raise ZonedevError(f"{file}: no counterexample in it: its verdicts are not {VIOLATED}")
     return violated
+
+
+def each_violation(value: Any) -> list[Any]:
+    """A verdict, or where it has all violations, one for each of them."""
+    violations = value.get("violations") if isinstance(value, dict) else None
+    if not violations or not isinstance(violations, list) or not all(isinstance(v, dict) for v in violations):
+        return [value]
+    return [{**value, **violation} for violation in violations]
 
 
 def recorded(file: str, value: Any, catalogue: Catalogue) -> Recorded | None:
@@ -133,18 +144,25 @@ def replay(
     stepper = stepping.start(system, ignored, make)
     try:
         broken = follow(found, system, stepper)
+        steps = list(stepper.trace)
+        if broken is None and found.rule == scenario.progress and found.loop is None:
+            run_on(stepper)
         if broken is None and not stepper.enabled():
-            broken = at_the_end(found, stepper)
-        if broken is None:
-            try:
-                check_at_rest(system, ignored)
-            except RuleBroken as error:
-                broken = error
-        if broken is None and found.rule == scenario.progress:
+            broken = at_the_end(found, system, stepper, scenario)
+        elif broken is None and found.rule == scenario.progress:
             broken = RuleBroken(found.rule, found.objects)
     finally:
         stepper.close()
-    return Replayed(found, broken.rule if broken else None, broken.text if broken else "", stepper.trace)
+    return Replayed(found, broken.rule if broken else None, broken.text if broken else "", steps)
+
+
+def run_on(stepper: Stepper) -> None:
+    """The tasks take turns, until nobody can go on or for `ENDLESS` steps."""
+    for turn in range(ENDLESS):
+        ready = stepper.enabled()
+        if not ready:
+            return
+        stepper.step(ready[turn % len(ready)])
 
 
 def follow(found: Recorded, system: System, stepper: Stepper) -> RuleBroken | None:
@@ -182,13 +200,20 @@ def follow(found: Recorded, system: System, stepper: Stepper) -> RuleBroken | No
     return None
 
 
-def at_the_end(found: Recorded, stepper: Stepper) -> RuleBroken | None:
+def at_the_end(
+    found: Recorded, system: System, stepper: Stepper, scenario: type[Scenario]
+) -> RuleBroken | None:
     """Nothing can go on after the recorded steps."""
     left = [n for n, w in enumerate(stepper.waiting) if w is not None and not stepper.actors[n]]
     if found.rule == "no-lost-wakeup" and any(stepper.lost_wakeup(n) for n in left):
         return RuleBroken(found.rule, found.objects)
-    if found.rule == "no-deadlock" and left:
-        return RuleBroken(found.rule, found.objects)
+    if left:
+        stuck = {scenario.progress, scenario.alone if len(left) == 1 else "no-deadlock"}
+        return RuleBroken(found.rule, found.objects) if found.rule in stuck else None
+    try:
+        check_at_rest(system, stepper.ignored)
+    except RuleBroken as broken:
+        return broken
     return None
 
 

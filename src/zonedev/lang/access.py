@@ -184,7 +184,8 @@ class Access(Variables):
         rule = type(group.records[0]).freed_breaks
         if rule is not None and group.path != "live" and not self.ghost and not field.private:
             text = f"{frame.name} reaches {group.cls}.{group.path} after it was freed"
-            self.fail(ir.negate(("ld", self.groups[group.cls, "live"], record)), rule, text)
+            gone = ir.negate(("ld", self.groups[group.cls, "live"], record))
+            self.fail(gone, rule, text, freed=group.cls)
         return group, ir.binary("+", ir.binary("*", record, ir.const(group.length)), index)
 
     def load(self, owner: Owner, path: str, field: Field, index: Expr, frame: Frame, node: ast.AST) -> Dyn:
@@ -192,7 +193,11 @@ class Access(Variables):
         self.touch(owner, field, frame, node)
         group, element = self.location(owner, path, field, index, frame)
         found: Expr = ("ld", group, element)
-        return Dyn(found, group.kind) if self.ghost else self.temp(found, group.kind)
+        if self.ghost:
+            return Dyn(found, group.kind)
+        read = self.temp(found, group.kind)
+        self.loads.add(read.expr[1])
+        return read
 
     def store(
         self, place: tuple[Owner, str, Field], index: Expr, value: Value, frame: Frame, node: ast.AST
@@ -205,7 +210,8 @@ class Access(Variables):
         group, element = self.location(owner, path, field, index, frame)
         rule = type(group.records[0]).freed_breaks
         if field.name == "live" and rule is not None:
-            self.fail(ir.negate(("ld", group, element)), rule, f"{frame.site.name} frees {group.cls} again")
+            text = f"{frame.site.name} frees {group.cls} again"
+            self.fail(ir.negate(("ld", group, element)), rule, text, freed=group.cls)
         label = f"{group.cls}.{group.path}"
         number = self.ranged(value, group.kind, label, field.below, frame, node)
         self.emit(("store", group, element, number))

@@ -132,6 +132,7 @@ class Inlining(Builtin):
         """What was walked since `begun`, for calls that are like it."""
         assert begun.node is not None and self.current is not None
         start = Node(effects=begun.node.effects[begun.effects :], term=begun.node.term)
+        names = self.names_since(begun)
         return Template(
             start=start,
             exit=start if self.current is begun.node else self.current,
@@ -140,7 +141,8 @@ class Inlining(Builtin):
             depth=len(inner.calls),
             steps=self.steps - begun.steps,
             functions=frozenset(self.functions[begun.functions :]),
-            names=self.names_since(begun),
+            names=names,
+            loads=[name for name in names if name in self.loads],
             temps=self.temps[begun.temps :],
             locals=self.local_kinds(begun.locals),
             assigned={n: self.variables[inner.scope.key, n] for n in bound if n not in inner.scope.bound},
@@ -157,6 +159,7 @@ class Inlining(Builtin):
         self.steps += template.steps
         self.functions += template.functions
         names = dict(zip(template.names, self.names_since(begun), strict=True))
+        self.loads.update(names[name] for name in template.loads)
         names.update(zip(template.arguments, self.holders(inner, bound), strict=True))
         assert begun.node is not None
         self.current, value = template.copy(begun.node, names, inner.calls)

@@ -53,9 +53,11 @@ Walker = Callable[[System, Record | None, Fails], Lowering]
 
 def lower_program(
     system: System, program: Program, fails: Fails, walker: Walker = Lowering
-) -> tuple[Node, dict[str, Kind]]:
-    """The graph of a task's program, and the kinds of its locals."""
-    return graph(walker(system, program.task, fails), lambda lowering: lowering.program(program))
+) -> tuple[Node, dict[str, Kind], frozenset[str]]:
+    """The graph of a task's program, the kinds of its locals, and those that hold what a step has read."""
+    lowering = walker(system, program.task, fails)
+    entry, kinds = graph(lowering, lambda lowering: lowering.program(program))
+    return entry, kinds, frozenset(lowering.loads)
 
 
 def lower_checks(system: System, fails: Fails) -> tuple[Node, dict[str, Kind]]:

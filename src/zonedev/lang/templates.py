@@ -70,6 +70,7 @@ class Template:
     steps: int  # begun in it
     functions: frozenset[FunctionType]  # called in it
     names: list[str]  # of its temporaries and locals, in the order in which copies are named
+    loads: list[str]  # those of them that hold what a step has read
     temps: list[Kind]
     locals: list[Kind | None]
     assigned: dict[str, Static | Kind | PartKind]  # what the arguments hold that it assigns to

@@ -45,6 +45,7 @@ class TaskCode:
     pc: Slot = field(default_factory=lambda: Slot(0, 0, 0))
     locals: dict[str, Slot] = field(default_factory=dict)
     kinds: dict[str, Kind] = field(default_factory=dict)
+    loads: frozenset[str] = frozenset()  # the locals that hold what a step has read
 
 
 @dataclass
@@ -58,6 +59,8 @@ class TransitionSystem:
     slots: dict[tuple[str, str], list[Slot]]  # per group, per element; none for what never changes
     frozen: dict[tuple[str, str], list[int]]  # the values of what never changes
     rest: list[Effect]  # the checks at rest, as a body
+    freed: dict[int, str] = field(default_factory=dict)  # by fail: the class of what had been freed
+    monitors: frozenset[int] = frozenset()  # the fails that only the monitors of rules look for
     digest: str | None = None  # names what was lowered, where that is known to be the same each time
 
     def initial(self) -> tuple[int, ...]:
@@ -164,9 +167,9 @@ def lowered(system: System, rules: frozenset[str] | None, walker: Walker) -> Tra
     fails = Fails(rules)
     tasks = []
     for number, program in enumerate(system.programs):
-        entry, kinds = lower_program(system, program, fails, walker)
+        entry, kinds, loads = lower_program(system, program, fails, walker)
         before, cuts = cut(entry)
-        task = TaskCode(program.task._name, program.actor, entry=before, kinds=kinds)
+        task = TaskCode(program.task._name, program.actor, entry=before, kinds=kinds, loads=loads)
         for pc, c in enumerate(cuts, 1):
             task.steps.append(Step(number, pc, c.place, c.body, c.fanout, c.live, c.lost))
         tasks.append(task)
@@ -183,6 +186,7 @@ def lowered(system: System, rules: frozenset[str] | None, walker: Walker) -> Tra
     slots = layout.fields(frozen)
     words = max(1, len(layout.used))
     ts = TransitionSystem(system, tasks, fails.known, words, slots, frozen, frozen_body(rest, frozen))
+    ts.freed, ts.monitors = fails.freed, frozenset(fails.monitors)
     ts.initial()  # refuses a program that breaks a rule before its first step
     return ts
 

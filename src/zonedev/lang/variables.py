@@ -26,16 +26,23 @@ class Fails:
     def __init__(self, rules: frozenset[str] | None) -> None:
         self.rules = rules  # None: all
         self.known: list[tuple[str, str]] = []
+        self.freed: dict[int, str] = {}  # the class of what is reached or freed after it was freed
+        self.monitors: set[int] = set()  # those that only the monitors of rules look for
         self._numbers: dict[tuple[str, str], int] = {}
 
     def wanted(self, rule: str) -> bool:
         return self.rules is None or rule in self.rules
 
-    def number(self, rule: str, text: str) -> int:
-        if (rule, text) not in self._numbers:
-            self._numbers[rule, text] = len(self.known)
+    def number(self, rule: str, text: str, freed: str | None = None, monitor: bool = False) -> int:
+        number = self._numbers.setdefault((rule, text), len(self.known))
+        if number == len(self.known):
             self.known.append((rule, text))
-        return self._numbers[rule, text]
+            self.monitors.add(number)
+            if freed is not None:
+                self.freed[number] = freed
+        if not monitor:
+            self.monitors.discard(number)
+        return number
 
 
 class Mark(NamedTuple):
@@ -67,6 +74,7 @@ class Variables(Graph):
         self.lines: dict[tuple[str, int], ast.AST] = {}  # the statement with a step of each line
         self.functions: list[FunctionType] = []  # that were inlined
         self.temps: list[Kind] = []
+        self.loads: set[str] = set()  # the temporaries that hold what a step has read; a rule's are others
         self.locals: list[Key | Kind | None] = []  # in the order of their names; of copies only the kind
         self._names: dict[Key, str] = {}
         self._scopes: dict[Key, int] = {}
@@ -89,11 +97,13 @@ class Variables(Graph):
         finally:
             self.way = self.way[:-1]
 
-    def fail(self, condition: Expr, rule: str, text: str, *, always: bool = False) -> None:
-        """The rule breaks when `condition` holds."""
+    def fail(
+        self, condition: Expr, rule: str, text: str, *, always: bool = False, freed: str | None = None
+    ) -> None:
+        """The rule breaks when `condition` holds; `freed` is the class of what has been freed then."""
         if condition == ir.const(0) or not (always or self.fails.wanted(rule)):
             return
-        self.emit(("fail", condition, self.fails.number(rule, text)))
+        self.emit(("fail", condition, self.fails.number(rule, text, freed, self.ghost > 0)))
         if condition[0] == "c":
             self.finish(("end",))
             raise Unreachable
@@ -140,6 +150,7 @@ class Variables(Graph):
         if mark.node is not None:
             del mark.node.effects[mark.effects :]
             mark.node.term = ()
+        self.loads.difference_update(self.names_since(mark))
         del self.temps[mark.temps :]
         for key in self.locals[mark.locals :]:
             if isinstance(key, tuple):

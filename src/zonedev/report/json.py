@@ -6,8 +6,9 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from zonedev.explore.check import Verdict
+from zonedev.explore.check import Verdict, Violation
 from zonedev.explore.trace import Change, TraceStep
+from zonedev.report.notes import vacuity_object
 
 SCHEMA_VERSION = 1
 
@@ -24,7 +25,7 @@ def verdict_object(verdict: Verdict) -> dict[str, Any]:
         "objects": verdict.objects,
         "states": verdict.states,
         "transitions": verdict.transitions,
-        "depth": verdict.depth,
+        "depth": len(verdict.trace) if verdict.violations else verdict.depth,
         "engine": verdict.engine,
         "workers": verdict.workers,
         "seconds": round(verdict.seconds, 3),
@@ -33,6 +34,23 @@ def verdict_object(verdict: Verdict) -> dict[str, Any]:
         "loop": verdict.loop,
         "trace": [step_object(s) for s in verdict.trace],
         **({} if verdict.observed is None else {"observed": verdict.observed}),
+        **({"vacuity": vacuity_object(verdict.vacuity)} if verdict.vacuity else {}),
+        **({} if verdict.violations is None else {"violations": list(map(of_all, verdict.violations))}),
+    }
+
+
+def of_all(violation: Violation) -> dict[str, Any]:
+    """One of all violations."""
+    return {
+        "rule": violation.rule,
+        "objects": violation.objects,
+        "calls": list(violation.calls),
+        "functions": list(violation.functions),
+        "count": violation.count,
+        "counted": violation.counted,
+        "depth": len(violation.trace),
+        "loop": violation.loop,
+        "trace": [step_object(s) for s in violation.trace],
     }
 
 

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from zonedev.explore.check import HOLDS, UNDETERMINED
 from zonedev.explore.matrix import Cell
-from zonedev.report.text import WIDTH, plural, wrapped
+from zonedev.report.notes import of_matrix
+from zonedev.report.text import WIDTH, note, plural, wrapped
 
 #: The word by which a rule is known in a narrow column; the full names follow the table.
 SHORT = {
@@ -39,7 +40,8 @@ def matrix(cells: Sequence[Cell], designs: Sequence[str]) -> str:
     if others:
         lines += [f"{c.scenario}, {c.design}: {symbol(c)}" for c in others]
         lines.append("")
-    lines += legend(cells)
+    *meaning, total = legend(cells)
+    lines += [*meaning, *map(note, of_matrix(cells)), total]
     return "\n".join(line.rstrip() for line in lines)
 
 

@@ -14,14 +14,18 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from itertools import groupby, pairwise
 
-from zonedev.explore.check import HOLDS, UNDETERMINED, VIOLATED, Verdict
+from zonedev.explore.check import HOLDS, UNDETERMINED, VIOLATED, Verdict, Violation
 from zonedev.explore.trace import TraceStep, shared_calls, shorten
+from zonedev.explore.vacuity import Vacuity
+from zonedev.report.notes import notes
 
 WIDTH = 80
 MAX_LINES = 20
 NAME_WIDTH = 20
 INDENT = 4
 REPEATS = "-- from here on this repeats for ever:"
+#: What is counted of violations, when there is one.
+ONE = {"steps": "step", "states": "state", "states at rest": "state at rest"}
 
 #: Rules about waiting: who holds which lock is what their counterexamples are about.
 WAITING_RULES = frozenset(
@@ -73,29 +77,63 @@ def render(verdict: Verdict) -> str:
     """One verdict; several lines where it is a counterexample."""
     where = f"{verdict.scenario}, {verdict.design}{scope_text(verdict)}"
     if verdict.verdict == HOLDS:
-        said = wrapped(f"{where}: holds ({counts(verdict)}, depth {verdict.depth})")
-        return said if verdict.observed is None else f"{said}\n{observed(verdict.observed)}"
+        said = [wrapped(f"{where}: holds ({counts(verdict)}, depth {verdict.depth})")]
+        if verdict.observed is not None:
+            said.append(observed(verdict.observed))
+        said += [note(sentence) for sentence in notes(verdict.vacuity or Vacuity())]
+        return "\n".join(said)
     if verdict.verdict == UNDETERMINED:
-        why = "interrupted" if verdict.stopped == "interrupted" else f"stopped by {verdict.stopped}"
-        return wrapped(
-            f"{where}: undetermined: {why}, complete to depth {verdict.covered} ({counts(verdict)})"
-        )
+        return wrapped(f"{where}: undetermined: {incomplete(verdict)} ({counts(verdict)})")
     assert verdict.verdict == VIOLATED
-    head = wrapped(f"{where}: violated: {verdict.rule}")
-    tail = wrapped(f"=> {verdict.rule}: {shorten(verdict.objects or '')}", "   ")
-    steps = verdict.trace
+    if verdict.violations is not None:
+        return "\n\n".join(list_of(where, verdict, verdict.violations))
+    (shown,) = verdict.counterexamples
+    explored = f"; {plural(verdict.states, 'state', 'states')} explored"
+    # A replay has not counted any.
+    return told(f"{where}: violated: {verdict.rule}", shown, explored if verdict.states else "")
+
+
+def list_of(where: str, verdict: Verdict, violations: Sequence[Violation]) -> Iterator[str]:
+    """All violations, each with its counterexample."""
+    ways = plural(len(violations), "way", "ways")
+    head = f"{where}: violated in {ways} ({counts(verdict)}, depth {verdict.depth})"
+    if verdict.stopped is not None:
+        head += f": {incomplete(verdict)}, so that there may be more"
+    yield wrapped(head)
+    for number, violation in enumerate(violations, 1):
+        yield told(f"{number}. {violation.rule}: {how_many(violation)}", violation)
+
+
+def how_many(violation: Violation) -> str:
+    """How often it happens, and where: in which system calls, and in which functions of these."""
+    number = plural(violation.count, ONE[violation.counted], violation.counted)
+    if not violation.calls:
+        return number
+    where = f"{number} in {', '.join(violation.calls)}"
+    inner = [f for f in violation.functions if f not in violation.calls]
+    return f"{where} ({', '.join(inner)})" if inner else where
+
+
+def incomplete(verdict: Verdict) -> str:
+    """What ended a search before it was complete, and how far it came."""
+    why = "interrupted" if verdict.stopped == "interrupted" else f"stopped by {verdict.stopped}"
+    return f"{why}, complete to depth {verdict.covered}"
+
+
+def told(title: str, violation: Violation, more: str = "") -> str:
+    """A counterexample under a title; `more` is said at its end."""
+    head = wrapped(title)
+    tail = wrapped(f"=> {violation.rule}: {shorten(violation.objects)}", "   ")
+    steps = violation.trace
     switches = sum(a.task != b.task for a, b in pairwise(steps))
     last = f"   step {len(steps)}{f' at {steps[-1].source}' if steps else ''}"
-    last += f"; {plural(switches, 'task switch', 'task switches')}"
-    if verdict.states:  # a replay has not counted any
-        last += f"; {plural(verdict.states, 'state', 'states')} explored"
-    last = wrapped(last, "   ")
+    last = wrapped(f"{last}; {plural(switches, 'task switch', 'task switches')}{more}", "   ")
     room = MAX_LINES - sum(part.count("\n") + 1 for part in (head, tail, last))
-    if verdict.loop is None:
-        told = story(steps, room, spoken_of(steps, verdict.rule))
+    if violation.loop is None:
+        lines = story(steps, room, spoken_of(steps, violation.rule))
     else:
-        told = lasso(steps[: verdict.loop - 1], steps[verdict.loop - 1 :], room, verdict.rule)
-    return "\n".join([head, *told, tail, last])
+        lines = lasso(steps[: violation.loop - 1], steps[violation.loop - 1 :], room, violation.rule)
+    return "\n".join([head, *lines, tail, last])
 
 
 def lasso(before: Sequence[TraceStep], again: Sequence[TraceStep], room: int, rule: str | None) -> list[str]:
@@ -276,6 +314,10 @@ def wrapped(text: str, indent: str = "    ") -> str:
     return textwrap.fill(
         text.strip(), WIDTH, initial_indent=own, subsequent_indent=indent, break_on_hyphens=False
     )
+
+
+def note(sentence: str) -> str:
+    return wrapped(f"note: {sentence}", "      ")
 
 
 def cut(line: str) -> str:
