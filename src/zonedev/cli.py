@@ -13,6 +13,7 @@ from zonedev.catalogue import unknown
 from zonedev.commands import COMMANDS, Context, run
 from zonedev.commands.context import complain
 from zonedev.explore.matrix import Loader
+from zonedev.explore.reduce import DEFAULT, REDUCTIONS, named
 from zonedev.lab.errors import LabError
 from zonedev.lang.errors import ZonedevError
 
@@ -62,6 +63,13 @@ def memory(text: str) -> int:
     if not (number.isascii() and number.isdigit()) or int(number) == 0:
         raise argparse.ArgumentTypeError(f"{text!r} is not a size such as 500M or 4G")
     return int(number) << unit
+
+
+def reductions(text: str) -> tuple[str, ...]:
+    try:
+        return named(text)
+    except ZonedevError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def url(text: str) -> str:
@@ -139,7 +147,18 @@ def add_check(found: Parser) -> None:
     found.add_argument(
         "--workers", metavar="N", type=positive, default=1, help="threads of the native engine"
     )
+    add_reduce(found)
     add_limits(found)
+
+
+def add_reduce(found: Parser) -> None:
+    found.add_argument(
+        "--reduce",
+        metavar="R,...",
+        type=reductions,
+        default=DEFAULT,
+        help=f"fewer states, the same verdict: {', '.join(REDUCTIONS)}, or none (docs/reductions.md)",
+    )
 
 
 def add_limits(found: Parser) -> None:
@@ -155,6 +174,7 @@ def add_matrix(found: Parser) -> None:
         "--suite", choices=("hmm-tests",), help="the cases of a kernel's own tests instead of the scenarios"
     )
     add_cells(found)
+    add_reduce(found)
 
 
 def add_mutants(found: Parser, *positional: str) -> None:

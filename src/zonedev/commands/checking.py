@@ -50,6 +50,7 @@ def run_check(context: Context) -> int:
                     known=known.rules,
                     design_name=name,
                     all_violations=o.all_violations,
+                    reductions=o.reduce,
                 )
         except ZonedevError as error:
             errors += 1
@@ -119,6 +120,8 @@ def matrix(context: Context) -> int:
     o, known = context.options, context.catalogue
     for name in o.scenario:
         known.scenario(name)
+    if o.promote and o.reduce:
+        raise ZonedevError("--promote writes counts without reductions: leave --reduce out")
     if o.suite:
         if o.scenario:
             raise ZonedevError("--suite is a matrix of its own: leave SCENARIO out")
@@ -127,7 +130,8 @@ def matrix(context: Context) -> int:
         names = o.scenario or list(known.scenarios)
     cells = pairs(known, names, o.all)
     with Reporter("matrix") as reporter:
-        complete = run_cells(context.load, cells, context.limits(), reporter.count, o.jobs, o.engine)
+        limits = context.limits()
+        complete = run_cells(context.load, cells, limits, reporter.count, o.jobs, o.engine, o.reduce)
     if o.promote and complete:
         promote(known, cells)
     if context.json:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from zonedev.explore.cache import Cache, directory
 from zonedev.explore.judge import Judge
 from zonedev.explore.lowered import lowered
+from zonedev.explore.reduce import DEFAULT
 from zonedev.explore.result import Limits, Question, Report
 from zonedev.explore.runner import Runner
 from zonedev.explore.stepper import start
@@ -80,12 +81,14 @@ def check(
     known: Mapping[str, Rule] | None = None,
     design_name: str | None = None,
     all_violations: bool = False,
+    reductions: Sequence[str] = DEFAULT,
 ) -> Verdict:
     """Check `scenario` under `design`; ZonedevError for what does not lower.
 
     `known` are the rules that exist (the built-in ones by default), of which `rules`
     selects some.  Ctrl-C ends in an undetermined verdict.  With `all_violations` the search
-    goes on after the first violation, and all are listed.
+    goes on after the first violation, and all are listed.  `reductions` are names out of
+    `REDUCTIONS`.
     """
     begun = time.perf_counter()
     selection = select(scenario, built_in_rules() if known is None else known, rules)
@@ -95,7 +98,7 @@ def check(
     )
     ts = lowered(set_up(scenario, design, sizes, selection.monitors), selection.names, Cache(directory()))
     question = replace(selection.question, everything=all_violations)
-    runner = Runner(ts, question, limits, report, workers)
+    runner = Runner(ts, question, limits, report, workers, reductions)
     found = runner.run(engine)
     judge = Judge(
         runner,

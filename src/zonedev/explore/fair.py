@@ -67,13 +67,18 @@ def targets(body: Iterable[Effect]) -> Iterator[int]:
             yield from targets(effect[3])
 
 
+class Unsure(Exception):
+    """There are loops, but which task takes which step on them is not known."""
+
+
 class Livelock:
     """Looks for livelocks in `moves`, the states that `looping` leaves, with all their steps.
 
     Of all that there are it takes those of the fewest tasks, or with `everything` all that have
     none of fewer tasks inside.  Of these it takes those that begin at the least `level`: `states`
     are where they can be entered, and empty where there is none.  `look` is called from time to
-    time, and may raise what ends the search.
+    time, and may raise what ends the search.  Where tasks are `exchanged` between a state and the
+    next, any loop at all raises Unsure.
     """
 
     def __init__(
@@ -82,11 +87,21 @@ class Livelock:
         level: Callable[[State], int],
         look: Callable[[], object],
         everything: bool = False,
+        *,
+        exchanged: bool = False,
     ) -> None:
         self.moves, self.look, self.ticks = moves, look, 0
+        if exchanged and self.loops():
+            raise Unsure
         self.found = self.smallest(everything)
         self.levels = {state: level(state) for _, among in self.found for state in among}
         self.settle()
+
+    def loops(self) -> bool:
+        """Whether one can come back to a state."""
+        among = set(self.moves)
+        groups = components(among, lambda state: self.inside(state, among))
+        return any(self.going(set(group)) for group in groups)
 
     def settle(self) -> None:
         """Where those that were found begin."""

@@ -27,7 +27,7 @@ class Judge:
 
     def judge(self, verdict: Verdict, found: Exploration) -> None:
         """Fill in a verdict."""
-        verdict.engine = self.runner.engine
+        verdict.engine, verdict.reductions = self.runner.engine, self.runner.used
         verdict.states, verdict.transitions, verdict.depth = found.states, found.transitions, found.depth
         if self.runner.question.everything:
             verdict.violations = [self.one_of(failure) for failure in found.failures]
@@ -39,7 +39,7 @@ class Judge:
             verdict.stopped, verdict.covered = found.stopped, max(0, found.depth - 1)
         elif shown is None:
             verdict.verdict = HOLDS
-            if self.runner.explored is not None:
+            if self.runner.explored is not None and not self.runner.used:  # else some states are not there
                 states = self.runner.explored.found()
                 verdict.vacuity = vacuity(self.runner.ts, states, found.states, self.tests)
 

@@ -46,7 +46,9 @@ def generate(ts: TransitionSystem) -> str:
     for number, task in enumerate(ts.tasks):
         parts += TaskFunction(ts, number, task).text()
     parts += expand_function(ts)
-    parts += rest_function(ts)
+    parts += CheckFunction(ts, "rest").text(ts.rest)
+    parts += OrderFunction(ts, "order").text() if ts.order else []
+    parts += CheckFunction(ts, "alone").text(ts.alone) if ts.alone else []
     parts += lost_function(ts)
     parts += stuck_function(ts)
     return "\n".join(parts) + "\n"
@@ -226,10 +228,12 @@ class TaskFunction(Function):
         """Append a record and end the path."""
         written = 0
         for number, (text, before) in enumerate(zip(words, self.state, strict=True)):
-            if text != before:
+            if text != before or (self.ts.order and fail < 0):
                 written |= 1 << number
                 at = self.op(f"getelementptr i64, ptr {self.out}, i64 {number}")
                 self.lines.append(f"  store i64 {text}, ptr {at}")
+        if self.ts.order and fail < 0:
+            self.lines.append(f"  call void @order(ptr {self.out})")
         label = str(tag(self.number, 0, fail))
         if self.fanout > 1:
             label = self.op(f"or i64 %choice{self.pc}, {label}")
@@ -267,12 +271,12 @@ class TaskFunction(Function):
         return self.op(f"shl i64 {value}, {slot.shift}") if slot.shift else value
 
 
-class RestFunction(Function):
-    """rest(state) -> the number of the rule that is broken at rest, FINE or FAULTY."""
+class CheckFunction(Function):
+    """<name>(state) -> the number with which a body fails, FINE or FAULTY."""
 
-    def text(self) -> list[str]:
-        self.begin("define internal i64 @rest(ptr noalias readonly %s) {")
-        if self.body(self.ts.rest):
+    def text(self, body: list[Effect]) -> list[str]:
+        self.begin(f"define internal i64 @{self.name}(ptr noalias readonly %s) {{")
+        if self.body(body):
             self.goto(0)
         if self.faults:
             self.lines += ["fault:", f"  ret i64 {FAULTY}"]
@@ -285,8 +289,19 @@ class RestFunction(Function):
         self.lines.append(f"  ret i64 {fail if fail >= 0 else FINE}")
 
 
-def rest_function(ts: TransitionSystem) -> list[str]:
-    return RestFunction(ts, "rest").text()
+class OrderFunction(Function):
+    """order(state): what is done to each new state, in its place."""
+
+    def text(self) -> list[str]:
+        self.begin("define internal void @order(ptr noalias %s) {")
+        self.body(self.ts.order)
+        for number, text in enumerate(self.words):
+            at = self.op(f"getelementptr i64, ptr %s, i64 {number}")
+            self.lines.append(f"  store i64 {text}, ptr {at}")
+        self.lines.append("  ret void")
+        if self.faults:
+            self.lines += ["fault:", "  ret void"]
+        return [*self.lines, "}"]
 
 
 def lost_function(ts: TransitionSystem) -> list[str]:
@@ -331,13 +346,37 @@ def expand_function(ts: TransitionSystem) -> list[str]:
     f = Function(ts, "expand")
     f.begin("define i64 @expand(ptr noalias readonly %s, ptr noalias %o) {")
     over = f.op(f"select i1 {finished(f)}, i64 {FINISHED}, i64 0")
+    if ts.alone:
+        one_task(f, over)
     out = "%o"
     for number in range(len(ts.tasks)):
         out = f.op(f"call ptr @task{number}(ptr %s, ptr {out})")
+    counted(f, out, over)
+    return [*f.lines, "}"]
+
+
+def one_task(f: Function, over: str) -> None:
+    """Return the steps of one task, where they are enough and it has any."""
+    labels = [f.new_label() for _ in f.ts.tasks]
+    join = f.new_label()
+    task = f.op("call i64 @alone(ptr %s)")
+    cases = " ".join(f"i64 {n}, label %{at}" for n, at in enumerate(labels))
+    f.lines.append(f"  switch i64 {task}, label %{join} [{cases}]")
+    for number, label in enumerate(labels):
+        f.start(label)
+        out = f.op(f"call ptr @task{number}(ptr %s, ptr %o)")
+        some = f.new_label()
+        f.branch(f.op(f"icmp ne ptr {out}, %o"), some, join)
+        f.start(some)
+        counted(f, out, over)
+    f.start(join)
+
+
+def counted(f: Function, out: str, over: str) -> None:
+    """Return how many records there are up to `out`."""
     first, last = (f.op(f"ptrtoint ptr {p} to i64") for p in ("%o", out))
-    count = f.op(f"udiv exact i64 {f.op(f'sub i64 {last}, {first}')}, {8 * (ts.words + 2)}")
-    f.lines += [f"  ret i64 {f.op(f'or i64 {count}, {over}')}", "}"]
-    return f.lines
+    count = f.op(f"udiv exact i64 {f.op(f'sub i64 {last}, {first}')}, {8 * (f.ts.words + 2)}")
+    f.lines.append(f"  ret i64 {f.op(f'or i64 {count}, {over}')}")
 
 
 def stuck_function(ts: TransitionSystem) -> list[str]:

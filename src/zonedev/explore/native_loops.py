@@ -38,9 +38,10 @@ class Loops:
         states = sum(map(len, kept))
         if states > MOST_IN_CYCLES:
             raise Stop(f"more than {MOST_IN_CYCLES} states in cycles")
-        more = states * CORE_BYTES
+        more, exchanged = states * CORE_BYTES, bool(self.search.engine.ts.order)
         self.search.look(more)
-        found = Livelock(self.moves(kept), self.level, lambda: self.search.look(more), everything)
+        moves, look = self.moves(kept), lambda: self.search.look(more)
+        found = Livelock(moves, self.level, look, everything, exchanged=exchanged)
         return found if found.states else None
 
     def candidates(self, loops: list[bytes]) -> list[Any]:

@@ -18,6 +18,7 @@ from zonedev.lang.transition import Slot, Step, TaskCode, TransitionSystem
 State = tuple[int, ...]
 Outcome = State | int | None
 StepFunction = Callable[..., Outcome]
+Order = Callable[..., State]
 
 
 class Steps(dict[int, tuple[StepFunction, int]]):
@@ -26,13 +27,14 @@ class Steps(dict[int, tuple[StepFunction, int]]):
     Each is compiled when it is first asked for: a search takes half of them, or fewer.
     """
 
-    def __init__(self, ts: TransitionSystem, task: TaskCode) -> None:
+    def __init__(self, ts: TransitionSystem, task: TaskCode, order: Order | None) -> None:
         super().__init__({0: (finished, 1)})
-        self.ts, self.task = ts, task
+        self.ts, self.task, self.order = ts, task, order
 
     def __missing__(self, pc: int) -> tuple[StepFunction, int]:
         step = self.task.steps[pc - 1]
-        self[pc] = compiled(self.ts, lambda writer: writer.step(self.task, step)), step.fanout
+        function = compiled(self.ts, lambda writer: writer.step(self.task, step), self.order)
+        self[pc] = function, step.fanout
         return self[pc]
 
 
@@ -46,27 +48,34 @@ class PythonSteps:
 
     steps: list[Steps]
     rest: Callable[..., int]
+    alone: Callable[..., int] | None  # where it is known: the task whose steps are enough, or -1
     lost: Callable[..., bool]
     pcs: list[tuple[int, int, int]]  # word, shift and mask of each task's pc
+    order: Order | None  # what is done to each new state
 
 
 def generate(ts: TransitionSystem) -> PythonSteps:
     """The steps of `ts` as Python functions."""
     lost = cache(lambda: compiled(ts, Writer.lost))
+    order = compiled(ts, Writer.order) if ts.order else None
     return PythonSteps(
-        [Steps(ts, task) for task in ts.tasks],
-        compiled(ts, Writer.rest),
+        [Steps(ts, task, order) for task in ts.tasks],
+        compiled(ts, lambda writer: writer.check(ts.rest)),
+        compiled(ts, lambda writer: writer.check(ts.alone)) if ts.alone else None,
         lambda *state: lost()(*state),
         [(t.pc.word, t.pc.shift, t.pc.mask) for t in ts.tasks],
+        order,
     )
 
 
-def compiled(ts: TransitionSystem, write: Callable[[Writer], None]) -> Callable[..., Any]:
+def compiled(
+    ts: TransitionSystem, write: Callable[[Writer], None], order: Order | None = None
+) -> Callable[..., Any]:
     """The one function that `write` writes."""
     writer = Writer(ts)
     write(writer)
     scope: dict[str, Any] = {}
-    exec(compile("\n".join(writer.lines), "<zonedev steps>", "exec"), {}, scope)
+    exec(compile("\n".join(writer.lines), "<zonedev steps>", "exec"), {"order": order}, scope)
     return next(iter(scope.values()))  # type: ignore[no-any-return]
 
 
@@ -87,11 +96,17 @@ class Writer:
             self.lines.append(f"    {local} = {self.read(task.locals[local])}")
         self.body(step.body, task, "    ")
 
-    def rest(self) -> None:
-        """rest(words): the number of the rule that is broken at rest, or -1."""
-        self.lines.append(f"def rest({self.words}):")
-        self.body([e for e in self.ts.rest if e[0] != "goto"], None, "    ")
+    def check(self, body: list[Effect]) -> None:
+        """check(words): the number with which `body` fails, or -1."""
+        self.lines.append(f"def check({self.words}):")
+        self.body([e for e in body if e[0] != "goto"], None, "    ")
         self.lines.append("    return -1")
+
+    def order(self) -> None:
+        """order(words): the new words."""
+        self.lines.append(f"def order({self.words}):")
+        self.body(self.ts.order, None, "    ")
+        self.lines.append(f"    return {self.tuple}")
 
     def lost(self) -> None:
         """lost(words): whether a sleeper of this deadlock has lost its wake-up."""
@@ -147,7 +162,7 @@ class Writer:
         clear = ~(((1 << (high - low)) - 1) << low)
         word = f"w{task.pc.word}"
         self.lines.append(f"{indent}{word} = {word} & {clear} | {' | '.join(parts)}")
-        self.lines.append(f"{indent}return {self.tuple}")
+        self.lines.append(f"{indent}return {f'order({self.words})' if self.ts.order else self.tuple}")
 
     def store(self, effect: Effect, indent: str) -> None:
         _, group, index, value = effect

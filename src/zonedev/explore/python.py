@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from bisect import bisect
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 
 from zonedev.explore.failures import Ends, Failures, livelocks
 from zonedev.explore.fair import CORE_BYTES, FAILED, Livelock, Move, Path, looping
@@ -53,8 +54,18 @@ class PythonEngine:
 
     def expand(self, state: State) -> list[tuple[int, int, State | int]]:
         """The steps that can be taken: task, choice, and new state or the number of a fail."""
+        if self.code.alone is not None:
+            task = self.code.alone(*state)
+            found = self.taken(state, [task]) if task >= 0 else []
+            if found:
+                return found
+        return self.taken(state, range(len(self.code.pcs)))
+
+    def taken(self, state: State, tasks: Iterable[int]) -> list[tuple[int, int, State | int]]:
+        """The steps of some tasks."""
         found: list[tuple[int, int, State | int]] = []
-        for task, (word, shift, mask) in enumerate(self.code.pcs):
+        for task in tasks:
+            word, shift, mask = self.code.pcs[task]
             function, fanout = self.code.steps[task][state[word] >> shift & mask]
             if fanout == 1:
                 outcome = function(*state)
@@ -278,7 +289,11 @@ class PythonEngine:
         if not kept:
             return None
         look()
-        found = Livelock(kept, lambda state: bisect(self.levels, self.number[state]) - 1, look, everything)
+        level = partial(bisect, self.levels)
+        exchanged = bool(self.ts.order)
+        found = Livelock(
+            kept, lambda state: level(self.number[state]) - 1, look, everything, exchanged=exchanged
+        )
         return found if found.states else None
 
     def in_loops(self) -> dict[State, list[Move]]:

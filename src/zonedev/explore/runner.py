@@ -1,16 +1,22 @@
-"""Which engine explores: the one that is asked for, or small spaces in CPython and others compiled."""
+"""Which engine explores: the one that is asked for, or small spaces in CPython and others compiled.
+
+A reduced search is asked whether there is a violation.  Where it finds one, the search without
+reductions says which is the shortest, as far as that is not out of proportion.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Protocol
 
 from zonedev.explore.cache import Cache, directory, name_of
+from zonedev.explore.fair import Unsure
 from zonedev.explore.pygen import PythonSteps, generate
 from zonedev.explore.python import PythonEngine
 from zonedev.explore.reached import Found
+from zonedev.explore.reduce import Reduced, reduced
 from zonedev.explore.result import Exploration, Limits, Progress, Question, Report
 from zonedev.lang.errors import ZonedevError
 from zonedev.lang.transition import TransitionSystem
@@ -18,6 +24,9 @@ from zonedev.lang.transition import TransitionSystem
 #: Where the automatic choice moves on from CPython to compiled code: CPython takes about as
 #: long to come here as the steps of a scenario take to compile.
 SMALL = 30_000
+
+#: How many more states than a reduced search the search for the shortest violation may take.
+SHORTEST_FACTOR, SHORTEST_STATES = 50, 1_000_000
 
 
 class Engine(Protocol):
@@ -31,14 +40,23 @@ class Engine(Protocol):
 
 
 class Runner:
-    """Chooses an engine and explores."""
+    """Chooses an engine and explores.  `used` are the reductions that the answer rests on."""
 
     def __init__(
-        self, ts: TransitionSystem, question: Question, limits: Limits, report: Report | None, workers: int
+        self,
+        ts: TransitionSystem,
+        question: Question,
+        limits: Limits,
+        report: Report | None,
+        workers: int,
+        reductions: Sequence[str] = (),
     ) -> None:
         self.ts, self.question, self.limits, self.report, self.workers = ts, question, limits, report, workers
+        self.reductions = reductions
         self.engine = "python"
         self.explored: Engine | None = None  # what has the states of the last search
+        self.used: tuple[str, ...] = ()
+        self.system = ts  # what is explored
         self._code: PythonSteps | None = None
         self._seen: Progress | None = None
 
@@ -52,8 +70,14 @@ class Runner:
     def run(self, engine: str) -> Exploration:
         """Explore with the engine called `engine`; an interrupt stops with what is known."""
         begun = time.perf_counter()
+        explore = {"auto": self.auto, "python": self.python, "native": self.native}[engine]
         try:
-            return {"auto": self.auto, "python": self.python, "native": self.native}[engine]()
+            if not self.reductions:
+                return explore()
+            try:
+                return self.reduced(explore, self.reductions, begun)
+            except Unsure:  # symmetry says nothing of livelocks
+                return self.reduced(explore, [r for r in self.reductions if r != "symmetry"], begun)
         except KeyboardInterrupt:
             seen = self._seen or Progress(0, 0, 0, 0, 0.0)
             return Exploration(
@@ -64,6 +88,36 @@ class Runner:
                 stopped="interrupted",
                 frontier=seen.frontier,
             )
+
+    def reduced(
+        self, explore: Callable[[], Exploration], reductions: Sequence[str], begun: float
+    ) -> Exploration:
+        """Explore with these reductions."""
+        smaller = reduced(self.ts, reductions)
+        self.used, self.system = smaller.names, smaller.ts
+        found = explore()
+        return found if found.path is None else self.shortest(explore, smaller, found, begun)
+
+    def shortest(
+        self, explore: Callable[[], Exploration], smaller: Reduced, found: Exploration, begun: float
+    ) -> Exploration:
+        """The shortest violation, where a reduced search has found one; or else the one it has found."""
+        asked, engine = self.limits, self.engine
+        most = SHORTEST_FACTOR * found.states + SHORTEST_STATES
+        self.limits = replace(asked, states=most if asked.states is None else min(most, asked.states))
+        if asked.seconds is not None:
+            self.limits = replace(self.limits, seconds=max(0.0, asked.seconds - time.perf_counter() + begun))
+        self.system = self.ts
+        plain = explore()
+        self.limits = asked
+        if plain.path is not None:
+            self.used = ()
+            return plain
+        assert found.path is not None
+        self.engine = engine
+        found.path, found.loop = smaller.path(self.code, found.path, found.loop)
+        found.depth = len(found.path)
+        return found
 
     def auto(self) -> Exploration:
         """Small spaces in CPython; larger ones from the beginning, compiled.
@@ -101,12 +155,13 @@ class Runner:
     @property
     def large(self) -> str | None:
         """What is kept of a system that has more than SMALL states."""
-        return None if self.ts.digest is None else name_of("large", str(SMALL), self.ts.digest)
+        return None if self.system.digest is None else name_of("large", str(SMALL), self.system.digest)
 
     def python(self, limits: Limits | None = None) -> Exploration:
         self.engine = "python"
-        self.explored = engine = PythonEngine(self.ts)
-        self._code = engine.code
+        self.explored = engine = PythonEngine(self.system)
+        if self.system is self.ts:
+            self._code = engine.code
         return engine.explore(self.question, limits or self.limits, self._watch)
 
     def native(self, limits: Limits | None = None) -> Exploration:
@@ -114,7 +169,7 @@ class Runner:
         make = native_engine()
         if make is None:
             raise ZonedevError("the native engine needs llvmlite: install it, or use --engine python")
-        self.explored = engine = make(self.ts, self.workers)
+        self.explored = engine = make(self.system, self.workers)
         return engine.explore(self.question, limits or self.limits, self._watch)
 
     def _watch(self, progress: Progress) -> None:

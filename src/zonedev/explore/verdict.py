@@ -39,7 +39,8 @@ class Verdict:
     states were found where a limit (`stopped`) was hit, `seconds` is wall-clock time.
     `loop` is the number of the first step of those that repeat for ever.  `violations` are
     all, where they were asked for: the first is the one that the verdict tells.  `vacuity` is what
-    a scenario that holds does not show.
+    a scenario that holds does not show.  `reductions` are those that the answer rests on: a
+    counterexample mostly comes from a search without any.
     """
 
     scenario: str
@@ -58,6 +59,7 @@ class Verdict:
     covered: int | None = None
     loop: int | None = None
     trace: list[TraceStep] = field(default_factory=list)
+    reductions: tuple[str, ...] = ()
     observed: dict[str, int] | None = None  # of a scenario that observes, by label
     violations: list[Violation] | None = None
     vacuity: Vacuity | None = None

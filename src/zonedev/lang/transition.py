@@ -61,6 +61,9 @@ class TransitionSystem:
     rest: list[Effect]  # the checks at rest, as a body
     freed: dict[int, str] = field(default_factory=dict)  # by fail: the class of what had been freed
     monitors: frozenset[int] = frozenset()  # the fails that only the monitors of rules look for
+    #: As a body that fails with the number of a task: where its steps are enough, if it has any.
+    alone: list[Effect] = field(default_factory=list)
+    order: list[Effect] = field(default_factory=list)  # done to each new state, as a body
     digest: str | None = None  # names what was lowered, where that is known to be the same each time
 
     def initial(self) -> tuple[int, ...]:
@@ -80,8 +83,8 @@ class TransitionSystem:
             if target:
                 for name in task.steps[target - 1].live:
                     put(words, task.locals[name], values[name])
-        for key, slots in self.slots.items():
-            for slot, value in zip(slots, shared[key], strict=True):
+        for key in shared.keys() & self.slots.keys():
+            for slot, value in zip(self.slots[key], shared[key], strict=True):
                 put(words, slot, value)
         return tuple(words)
 

@@ -33,6 +33,7 @@ def verdict_object(verdict: Verdict) -> dict[str, Any]:
         "covered": verdict.covered,
         "loop": verdict.loop,
         "trace": [step_object(s) for s in verdict.trace],
+        **({"reductions": list(verdict.reductions)} if verdict.reductions else {}),
         **({} if verdict.observed is None else {"observed": verdict.observed}),
         **({"vacuity": vacuity_object(verdict.vacuity)} if verdict.vacuity else {}),
         **({} if verdict.violations is None else {"violations": list(map(of_all, verdict.violations))}),

@@ -77,18 +77,21 @@ def render(verdict: Verdict) -> str:
     """One verdict; several lines where it is a counterexample."""
     where = f"{verdict.scenario}, {verdict.design}{scope_text(verdict)}"
     if verdict.verdict == HOLDS:
-        said = [wrapped(f"{where}: holds ({counts(verdict)}, depth {verdict.depth})")]
+        said = [wrapped(f"{where}: holds ({counts(verdict)}, depth {verdict.depth}{reductions(verdict)})")]
         if verdict.observed is not None:
             said.append(observed(verdict.observed))
         said += [note(sentence) for sentence in notes(verdict.vacuity or Vacuity())]
         return "\n".join(said)
     if verdict.verdict == UNDETERMINED:
-        return wrapped(f"{where}: undetermined: {incomplete(verdict)} ({counts(verdict)})")
+        found = f"{counts(verdict)}{reductions(verdict)}"
+        return wrapped(f"{where}: undetermined: {incomplete(verdict)} ({found})")
     assert verdict.verdict == VIOLATED
     if verdict.violations is not None:
         return "\n\n".join(list_of(where, verdict, verdict.violations))
     (shown,) = verdict.counterexamples
     explored = f"; {plural(verdict.states, 'state', 'states')} explored"
+    if verdict.reductions:
+        explored += f"{reductions(verdict)}; there may be a shorter one"
     # A replay has not counted any.
     return told(f"{where}: violated: {verdict.rule}", shown, explored if verdict.states else "")
 
@@ -296,6 +299,10 @@ def observed(seen: Mapping[str, int]) -> str:
 
 def counts(verdict: Verdict) -> str:
     return f"{verdict.states} states, {verdict.transitions} transitions"
+
+
+def reductions(verdict: Verdict) -> str:
+    return f"; reduced by {', '.join(verdict.reductions)}" if verdict.reductions else ""
 
 
 def scope_text(verdict: Verdict) -> str:
