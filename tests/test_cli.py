@@ -384,3 +384,28 @@ def test_a_file_imports_its_neighbour(tmp_path: Path) -> None:
     )
     assert catalogue.load().design(f"{tmp_path}/patch_top.py:Top").__name__ == "Top"
     assert str(tmp_path) not in sys.path
+
+
+def test_a_check_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
+    args = ["check", "toy-big", "--design", "toy-1", "--engine", "native"]
+    keep = ["--checkpoint", str(tmp_path / "c")]
+    wanted = zonedev(*args)
+    stopped = zonedev(*args, *keep, "--max-states", "500")
+    assert stopped.returncode == 3 and "undetermined" in stopped.stdout
+    again = zonedev(*args, *keep)
+    assert again.returncode == 1 and "add --resume" in again.stderr
+    resumed = zonedev(*args, *keep, "--resume")
+    assert (resumed.returncode, resumed.stdout) == (wanted.returncode, wanted.stdout)
+
+
+@pytest.mark.parametrize(
+    ("more", "text"),
+    [
+        (["--resume"], "say with --checkpoint DIR"),
+        (["--checkpoint", "{}", "--engine", "python"], "leave --engine python out"),
+        (["--checkpoint", "{}", "--design", "toy-2"], "one scenario and one design"),
+    ],
+)
+def test_checkpoints_that_cannot_be(more: list[str], text: str, tmp_path: Path) -> None:
+    found = zonedev("check", "toy-big", "--design", "toy-1", *(m.format(tmp_path) for m in more))
+    assert found.returncode == 1 and text in found.stderr

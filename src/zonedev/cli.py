@@ -148,6 +148,8 @@ def add_check(found: Parser) -> None:
         "--workers", metavar="N", type=positive, default=1, help="threads of the native engine"
     )
     add_reduce(found)
+    found.add_argument("--checkpoint", metavar="DIR", help="keep there how far the native engine has come")
+    found.add_argument("--resume", action="store_true", help="go on from what --checkpoint DIR has")
     add_limits(found)
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from zonedev.catalogue import Catalogue
 from zonedev.commands.context import ERROR, OK, UNDETERMINED, VIOLATED, Context, complain, parse_scope, show
@@ -21,6 +22,9 @@ from zonedev.report.json import SCHEMA_VERSION, dump
 from zonedev.report.notes import vacuity_object
 from zonedev.report.progress import Reporter
 
+if TYPE_CHECKING:
+    from zonedev.explore.native_checkpoint import Checkpoint
+
 
 def run_check(context: Context) -> int:
     """Check scenarios under designs, one after the other.
@@ -33,6 +37,7 @@ def run_check(context: Context) -> int:
     designs = [(n, known.design(n)) for n in o.design or [known.newest()]]
     wanted = [known.rule(n).name for n in o.rule] or None
     scope = parse_scope(o.scope)
+    checkpoint = checkpoint_of(o, len(scenarios) * len(designs))
     verdicts: list[Verdict] = []
     errors = 0
     for scenario, (name, design) in product(scenarios, designs):
@@ -51,6 +56,7 @@ def run_check(context: Context) -> int:
                     design_name=name,
                     all_violations=o.all_violations,
                     reductions=o.reduce,
+                    checkpoint=checkpoint,
                 )
         except ZonedevError as error:
             errors += 1
@@ -67,6 +73,21 @@ def run_check(context: Context) -> int:
     if test is not None:
         emit(verdicts, test)
     return ERROR if errors else exit_code(verdicts)
+
+
+def checkpoint_of(options: argparse.Namespace, checks: int) -> Checkpoint | None:
+    """Where the search is kept; ZonedevError for what cannot be."""
+    if options.checkpoint is None:
+        if options.resume:
+            raise ZonedevError("--resume: say with --checkpoint DIR from where")
+        return None
+    if checks > 1:
+        raise ZonedevError("--checkpoint is for one check: name one scenario and one design")
+    if options.engine == "python":
+        raise ZonedevError("--checkpoint is for the native engine: leave --engine python out")
+    from zonedev.explore.native_checkpoint import Checkpoint  # here, so that a check without needs none of it
+
+    return Checkpoint(Path(options.checkpoint), resume=options.resume)
 
 
 def new_test(name: str) -> Path:

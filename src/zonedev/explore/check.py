@@ -6,7 +6,7 @@ import time
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from zonedev.explore.cache import Cache, directory
 from zonedev.explore.judge import Judge
@@ -21,6 +21,9 @@ from zonedev.lang.errors import LoweringError, RuleBroken, SpecError, ZonedevErr
 from zonedev.lang.system import Monitor, Specification, System
 from zonedev.rules.base import Rule
 from zonedev.scenarios.base import Scenario, build, full_scope
+
+if TYPE_CHECKING:
+    from zonedev.explore.native_checkpoint import Checkpoint
 
 
 @dataclass(frozen=True)
@@ -82,13 +85,14 @@ def check(
     design_name: str | None = None,
     all_violations: bool = False,
     reductions: Sequence[str] = DEFAULT,
+    checkpoint: Checkpoint | None = None,
 ) -> Verdict:
     """Check `scenario` under `design`; ZonedevError for what does not lower.
 
     `known` are the rules that exist (the built-in ones by default), of which `rules`
     selects some.  Ctrl-C ends in an undetermined verdict.  With `all_violations` the search
     goes on after the first violation, and all are listed.  `reductions` are names out of
-    `REDUCTIONS`.
+    `REDUCTIONS`.  With a `checkpoint` the native engine searches, and can go on from it.
     """
     begun = time.perf_counter()
     selection = select(scenario, built_in_rules() if known is None else known, rules)
@@ -98,7 +102,7 @@ def check(
     )
     ts = lowered(set_up(scenario, design, sizes, selection.monitors), selection.names, Cache(directory()))
     question = replace(selection.question, everything=all_violations)
-    runner = Runner(ts, question, limits, report, workers, reductions)
+    runner = Runner(ts, question, limits, report, workers, reductions, checkpoint)
     found = runner.run(engine)
     judge = Judge(
         runner,

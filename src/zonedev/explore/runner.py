@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from zonedev.explore.cache import Cache, directory, name_of
 from zonedev.explore.fair import Unsure
@@ -20,6 +20,10 @@ from zonedev.explore.reduce import Reduced, reduced
 from zonedev.explore.result import Exploration, Limits, Progress, Question, Report
 from zonedev.lang.errors import ZonedevError
 from zonedev.lang.transition import TransitionSystem
+
+if TYPE_CHECKING:
+    from zonedev.explore.native import NativeEngine
+    from zonedev.explore.native_checkpoint import Checkpoint
 
 #: Where the automatic choice moves on from CPython to compiled code: CPython takes about as
 #: long to come here as the steps of a scenario take to compile.
@@ -50,9 +54,10 @@ class Runner:
         report: Report | None,
         workers: int,
         reductions: Sequence[str] = (),
+        checkpoint: Checkpoint | None = None,
     ) -> None:
         self.ts, self.question, self.limits, self.report, self.workers = ts, question, limits, report, workers
-        self.reductions = reductions
+        self.reductions, self.checkpoint = reductions, checkpoint
         self.engine = "python"
         self.explored: Engine | None = None  # what has the states of the last search
         self.used: tuple[str, ...] = ()
@@ -70,6 +75,8 @@ class Runner:
     def run(self, engine: str) -> Exploration:
         """Explore with the engine called `engine`; an interrupt stops with what is known."""
         begun = time.perf_counter()
+        if self.checkpoint is not None:
+            engine = "native"
         explore = {"auto": self.auto, "python": self.python, "native": self.native}[engine]
         try:
             if not self.reductions:
@@ -107,7 +114,7 @@ class Runner:
         self.limits = replace(asked, states=most if asked.states is None else min(most, asked.states))
         if asked.seconds is not None:
             self.limits = replace(self.limits, seconds=max(0.0, asked.seconds - time.perf_counter() + begun))
-        self.system = self.ts
+        self.system, self.checkpoint = self.ts, None
         plain = explore()
         self.limits = asked
         if plain.path is not None:
@@ -170,7 +177,9 @@ class Runner:
         if make is None:
             raise ZonedevError("the native engine needs llvmlite: install it, or use --engine python")
         self.explored = engine = make(self.system, self.workers)
-        return engine.explore(self.question, limits or self.limits, self._watch)
+        if self.checkpoint is None:
+            return engine.explore(self.question, limits or self.limits, self._watch)
+        return engine.explore(self.question, limits or self.limits, self._watch, self.checkpoint)
 
     def _watch(self, progress: Progress) -> None:
         self._seen = progress
@@ -178,7 +187,7 @@ class Runner:
             self.report(progress)
 
 
-def native_engine() -> Callable[[TransitionSystem, int], Engine] | None:
+def native_engine() -> Callable[[TransitionSystem, int], NativeEngine] | None:
     """The native engine, where it can be had."""
     try:
         from zonedev.explore.native import NativeEngine
