@@ -16,6 +16,7 @@ from zonedev.explore import llvmgen, lowered
 from zonedev.explore.cache import Cache
 from zonedev.explore.check import check, select, set_up
 from zonedev.explore.python import PythonEngine
+from zonedev.explore.reduce import reduced
 from zonedev.kernel.memremap import Memremap
 from zonedev.lang.system import System
 from zonedev.lang.transition import TransitionSystem, lower
@@ -153,3 +154,13 @@ def test_a_large_space_begins_compiled_the_next_time(tmp_path: Path, monkeypatch
     again = check(scenario, design)
     assert first.engine == again.engine == "native"
     assert (first.verdict, first.states) == (again.verdict, again.states)
+
+
+def test_a_reduced_system_is_kept(cache: Cache) -> None:
+    ts = kept(cache, "devdax-pinners-vs-unbind", "linux-5.10")
+    first = reduced(ts, ["merge"], cache)
+    again = reduced(kept(cache, "devdax-pinners-vs-unbind", "linux-5.10"), ["merge"], cache)
+    assert len(entries(cache)) == 2 and first.ts.digest == again.ts.digest != ts.digest
+    assert (first.names, first.within) == (again.names, again.within) == (("merge",), first.within)
+    same(first.ts, again.ts)
+    assert len({ts.digest, reduced(ts, ["merge", "por"], cache).ts.digest, first.ts.digest}) == 3

@@ -12,7 +12,6 @@ import io
 import pickle
 import sys
 import zlib
-from dataclasses import fields
 from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
@@ -20,6 +19,8 @@ from zonedev.explore.cache import Cache, name_of, program
 from zonedev.lang.records import Field, Record
 from zonedev.lang.system import Group, System
 from zonedev.lang.transition import TransitionSystem, lower, uncollected
+
+SYSTEM = "system"
 
 
 class Foreign(Exception):
@@ -34,12 +35,12 @@ def lowered(system: System, rules: frozenset[str], cache: Cache) -> TransitionSy
         name = name_of("lowered", program(), fingerprint(system), ",".join(sorted(rules)))
     except Foreign:
         return lower(system, rules)
-    kept = cache.read(name)
-    ts = None if kept is None else unpacked(system, kept)
-    if ts is None:
-        ts = lower(system, rules)
-        cache.write(name, packed(ts))
+    kept = unpacked(system, cache.read(name))
+    if isinstance(kept, TransitionSystem):
+        return kept
+    ts = lower(system, rules)
     ts.digest = name
+    cache.write(name, packed(system, ts))
     return ts
 
 
@@ -98,33 +99,33 @@ def found(module: str, name: str) -> Any:
     return thing
 
 
-# --- a lowered system -------------------------------------------------------------------------
+# --- what is made of a system ------------------------------------------------------------------
 
 
-def packed(ts: TransitionSystem) -> bytes:
-    """A lowered system, without the system that it comes from."""
+def packed(system: System, made: Any) -> bytes:
+    """What was made of a system, without the system itself."""
     out = io.BytesIO()
-    own = [part.name for part in fields(ts) if part.name not in ("system", "digest")]
-    Packer(ts.system, out, 5).dump({name: getattr(ts, name) for name in own})
+    Packer(system, out, 5).dump(made)
     return zlib.compress(out.getvalue(), 1)
 
 
-def unpacked(system: System, kept: bytes) -> TransitionSystem | None:
-    """What was packed, of a system like the one that it came from."""
+def unpacked(system: System, kept: bytes | None) -> Any:
+    """What was packed, as if it had been made of this system, which is like the other; or None."""
+    if kept is None:
+        return None
     with uncollected():
         try:
-            return TransitionSystem(
-                system=system, **Unpacker(system, io.BytesIO(zlib.decompress(kept))).load()
-            )
+            return Unpacker(system, io.BytesIO(zlib.decompress(kept))).load()
         except (pickle.UnpicklingError, zlib.error, AttributeError, LookupError, TypeError):
             return None
 
 
 class Packer(pickle.Pickler):
-    """Leaves out groups and records' classes, which a fresh system has as well."""
+    """Leaves out the system, its groups and the classes of its records."""
 
     def __init__(self, system: System, out: io.BytesIO, protocol: int) -> None:
         super().__init__(out, protocol)
+        self.system = system
         self.classes = {cls: n for n, cls in enumerate(classes_of(system))}
 
     def persistent_id(self, thing: Any) -> Any:
@@ -132,18 +133,21 @@ class Packer(pickle.Pickler):
             return thing.cls, thing.path
         if isinstance(thing, type) and thing in self.classes:
             return self.classes[thing]
-        return None
+        return SYSTEM if thing is self.system else None
 
 
 class Unpacker(pickle.Unpickler):
-    """Takes them from the fresh system."""
+    """Takes them from another system, which has the same."""
 
     def __init__(self, system: System, kept: io.BytesIO) -> None:
         super().__init__(kept)
+        self.system = system
         self.groups = {(g.cls, g.path): g for g in system.groups()}
         self.classes = classes_of(system)
 
     def persistent_load(self, key: Any) -> Any:
+        if key == SYSTEM:
+            return self.system
         return self.groups[key] if isinstance(key, tuple) else self.classes[key]
 
 

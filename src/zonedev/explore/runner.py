@@ -100,7 +100,7 @@ class Runner:
         self, explore: Callable[[], Exploration], reductions: Sequence[str], begun: float
     ) -> Exploration:
         """Explore with these reductions."""
-        smaller = reduced(self.ts, reductions)
+        smaller = reduced(self.ts, reductions, Cache(directory()))
         self.used, self.system = smaller.names, smaller.ts
         found = explore()
         return found if found.path is None else self.shortest(explore, smaller, found, begun)

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from zonedev.explore.cache import name_of
+from zonedev.explore.cache import Cache, name_of
+from zonedev.explore.lowered import packed, unpacked
 from zonedev.explore.pygen import PythonSteps, State, generate
 from zonedev.lang.errors import ZonedevError
 from zonedev.lang.transition import TransitionSystem
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 REDUCTIONS = ("merge", "symmetry", "por")
 #: What is used where nothing is asked for.
 DEFAULT: tuple[str, ...] = ()
+NOTHING = Cache(None)  # is kept
 
 Path = list[tuple[int, int]]
 
@@ -90,8 +92,25 @@ def stepped(code: PythonSteps, state: State, task: int, choice: int) -> Any:
     return function(*state) if fanout == 1 else function(*state, choice)
 
 
-def reduced(ts: TransitionSystem, names: Sequence[str]) -> Reduced:
-    """`ts` with the reductions of these names, as far as there is anything to reduce."""
+def reduced(ts: TransitionSystem, names: Sequence[str], cache: Cache = NOTHING) -> Reduced:
+    """`ts` with the reductions of these names, as far as there is anything to reduce.
+
+    What it takes to find out is kept, but for symmetry.
+    """
+    name = "" if ts.digest is None else name_of("reduced", *names, ts.digest)
+    kept = unpacked(ts.system, cache.read(name)) if name else None
+    if kept is not None:
+        return Reduced(ts, *kept)
+    found = reduce(ts, names)
+    if found.names:
+        found.ts = replace(found.ts, digest=name or None)
+    if name and found.symmetry is None:
+        cache.write(name, packed(ts.system, (found.ts, found.names, found.within)))
+    return found
+
+
+def reduce(ts: TransitionSystem, names: Sequence[str]) -> Reduced:
+    """As `reduced`, each time anew."""
     from zonedev.explore.reduce.facts import Analysis  # here, so that a check without needs none of it
     from zonedev.explore.reduce.merge import merge
     from zonedev.explore.reduce.movers import Movers
@@ -110,8 +129,6 @@ def reduced(ts: TransitionSystem, names: Sequence[str]) -> Reduced:
     if "por" in names:
         found.ts = ample(found.ts, Movers(Analysis(found.ts)))
         found.names += ("por",)
-    digest = None if ts.digest is None else name_of("reduced", *found.names, ts.digest)
-    found.ts = replace(found.ts, digest=digest if found.names else ts.digest)
     return found
 
 
