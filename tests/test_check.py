@@ -105,7 +105,7 @@ def test_auto_moves_on_to_native_by_itself(monkeypatch: pytest.MonkeyPatch) -> N
         def found(self) -> Any:
             return self.engine.found()
 
-    monkeypatch.setattr(runner, "native_engine", lambda: Native)
+    monkeypatch.setattr(runner, "native_engine", lambda on=None: Native)
     monkeypatch.setattr(runner, "SMALL", 2000)
     found = verdict(toys.ToyBig, toys.ToyNew, workers=2)
     assert (found.engine, found.verdict, found.states) == ("native", "holds", 20736)
@@ -113,7 +113,7 @@ def test_auto_moves_on_to_native_by_itself(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_auto_without_native_goes_on_in_python(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runner, "native_engine", lambda: None)
+    monkeypatch.setattr(runner, "native_engine", lambda on=None: None)
     monkeypatch.setattr(runner, "SMALL", 2000)
     assert verdict(toys.ToyBig, toys.ToyNew).engine == "python"
     with pytest.raises(ZonedevError, match="needs llvmlite"):

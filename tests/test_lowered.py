@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 import toys
+import zonedev
 from zonedev.designs import DESIGNS
 from zonedev.explore import llvmgen, lowered
 from zonedev.explore.cache import Cache
@@ -164,3 +166,19 @@ def test_a_reduced_system_is_kept(cache: Cache) -> None:
     assert (first.names, first.within) == (again.names, again.within) == (("merge",), first.within)
     same(first.ts, again.ts)
     assert len({ts.digest, reduced(ts, ["merge", "por"], cache).ts.digest, first.ts.digest}) == 3
+
+
+def test_the_same_program_in_another_place_has_its_own(tmp_path: Path) -> None:
+    """Steps name the files of their source, which a replay compares with where it stands."""
+    root = Path(zonedev.__file__).parent
+    code = "import sys; from zonedev.cli import main; sys.exit(main(sys.argv[1:]))"
+    asked = ["check", "devdax-unbind-vs-pin", "--design", "linux-6.15"]
+    env = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    said = []
+    for place in ("here", "there"):
+        shutil.copytree(root, tmp_path / place / "zonedev", ignore=shutil.ignore_patterns("__pycache__"))
+        env["PYTHONPATH"] = str(tmp_path / place)
+        done = subprocess.run([sys.executable, "-c", code, *asked], env=env, capture_output=True, text=True)
+        assert done.returncode == 2, done.stderr
+        said.append(done.stdout)
+    assert said[0] == said[1]

@@ -13,6 +13,7 @@ from zonedev.catalogue import unknown
 from zonedev.commands import COMMANDS, Context, run
 from zonedev.commands.context import complain
 from zonedev.explore.matrix import Loader
+from zonedev.explore.on import address_of
 from zonedev.explore.reduce import DEFAULT, REDUCTIONS, named
 from zonedev.lab.errors import LabError
 from zonedev.lang.errors import ZonedevError
@@ -72,6 +73,17 @@ def reductions(text: str) -> tuple[str, ...]:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
+def cluster(text: str) -> str:
+    """What --on takes."""
+    try:
+        address_of(text)
+    except ZonedevError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no cluster: write ray, ray=HOST:PORT or ray://HOST:PORT"
+        ) from None
+    return text
+
+
 def url(text: str) -> str:
     scheme, colon, rest = text.partition(":")
     if not (scheme.isalpha() and colon and rest.startswith("/")) or text.split() != [text]:
@@ -112,6 +124,7 @@ def parser() -> Parser:
     diff = command("diff", "what differs between two designs")
     diff.add_argument("first", metavar="DESIGN")
     diff.add_argument("second", metavar="DESIGN")
+    add_on(diff)
     add_limits(diff)
     cost = command("cost", "shared-memory steps and atomic operations of kernel operations")
     cost.add_argument("--design", metavar="D", action="append", default=[])
@@ -145,12 +158,22 @@ def add_check(found: Parser) -> None:
     )
     found.add_argument("--engine", choices=("auto", "python", "native"), default="auto")
     found.add_argument(
-        "--workers", metavar="N", type=positive, default=1, help="threads of the native engine"
+        "--workers",
+        metavar="N",
+        type=positive,
+        help="threads of the native engine (default: 1), or processes (default: one a core of the cluster)",
     )
     add_reduce(found)
     found.add_argument("--checkpoint", metavar="DIR", help="keep there how far the native engine has come")
     found.add_argument("--resume", action="store_true", help="go on from what --checkpoint DIR has")
+    add_on(found)
     add_limits(found)
+
+
+def add_on(found: Parser) -> None:
+    found.add_argument(
+        "--on", metavar="ray", type=cluster, help="on a Ray cluster: ray, ray=HOST:PORT or ray://HOST:PORT"
+    )
 
 
 def add_reduce(found: Parser) -> None:
@@ -184,6 +207,7 @@ def add_mutants(found: Parser, *positional: str) -> None:
         found.add_argument(name.lower(), metavar=name, help="a kernel function, such as try_grab_folio")
     found.add_argument("--design", metavar="D", help="a design or FILE.py:CLASS (default: the newest)")
     found.add_argument("--jobs", metavar="N", type=positive, help="processes (default: one a core)")
+    add_on(found)
     found.add_argument(
         "--max-states",
         metavar="N",
@@ -206,6 +230,7 @@ def add_cells(found: Parser) -> None:
     found.add_argument("--promote", action="store_true", help="write what is found as the goldens")
     found.add_argument("--engine", choices=("auto", "python", "native"), default="auto")
     found.add_argument("--jobs", metavar="N", type=positive, help="processes (default: one a core)")
+    add_on(found)
     add_limits(found)
 
 

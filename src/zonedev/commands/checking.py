@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 from zonedev.catalogue import Catalogue
 from zonedev.commands.context import ERROR, OK, UNDETERMINED, VIOLATED, Context, complain, parse_scope, show
 from zonedev.explore import check as checks
+from zonedev.explore.available import bounded
 from zonedev.explore.check import Verdict, check
 from zonedev.explore.matrix import Cell, pairs, write_goldens
 from zonedev.explore.matrix import run as run_cells
+from zonedev.explore.on import cores
 from zonedev.lang.errors import ZonedevError
 from zonedev.report import cases, table, text
 from zonedev.report.json import SCHEMA_VERSION, dump
@@ -38,6 +40,8 @@ def run_check(context: Context) -> int:
     wanted = [known.rule(n).name for n in o.rule] or None
     scope = parse_scope(o.scope)
     checkpoint = checkpoint_of(o, len(scenarios) * len(designs))
+    workers = o.workers or (1 if o.on is None else cores(o.on))
+    limits = context.limits() if o.on else bounded(context.limits())  # each machine knows its own
     verdicts: list[Verdict] = []
     errors = 0
     for scenario, (name, design) in product(scenarios, designs):
@@ -49,14 +53,15 @@ def run_check(context: Context) -> int:
                     scope,
                     wanted,
                     o.engine,
-                    o.workers,
-                    context.limits(),
+                    workers,
+                    limits,
                     reporter.progress,
                     known=known.rules,
                     design_name=name,
                     all_violations=o.all_violations,
                     reductions=o.reduce,
                     checkpoint=checkpoint,
+                    on=o.on,
                 )
         except ZonedevError as error:
             errors += 1
@@ -152,7 +157,7 @@ def matrix(context: Context) -> int:
     cells = pairs(known, names, o.all)
     with Reporter("matrix") as reporter:
         limits = context.limits()
-        complete = run_cells(context.load, cells, limits, reporter.count, o.jobs, o.engine, o.reduce)
+        complete = run_cells(context.load, cells, limits, reporter.count, o.jobs, o.engine, o.on, o.reduce)
     if o.promote and complete:
         promote(known, cells)
     if context.json:

@@ -20,7 +20,7 @@ def diff(context: Context) -> int:
     functions = differences(known.design(o.first), known.design(o.second))
     cells = [Cell(s, d) for s in known.scenarios for d in names]
     with Reporter("diff") as reporter:
-        run_cells(context.load, cells, context.limits(), reporter.count)
+        run_cells(context.load, cells, context.limits(), reporter.count, on=o.on)
     if context.json:
         show(dump(printed.json_object(names, functions, cells)))
     else:

@@ -30,6 +30,7 @@ def campaign(context: Context, functions: list[str]) -> int:
             most=o.max_states,
             seconds=o.max_seconds,
             jobs=o.jobs,
+            on=o.on,
             report=reporter.count,
         )
     if context.json:

@@ -56,7 +56,7 @@ def check_steps(context: Context, found: Series) -> int:
         raise ZonedevError(f"{found.name} has no scenarios of its own: name some")
     cells = cells_of(found, names, {} if o.promote else read_goldens(found))
     with Reporter("series") as reporter:
-        complete = run_cells(context.load, cells, context.limits(), reporter.count, o.jobs, o.engine)
+        complete = run_cells(context.load, cells, context.limits(), reporter.count, o.jobs, o.engine, o.on)
     if o.promote and complete:
         print(f"wrote {os.path.relpath(write_goldens(found, cells))}", file=sys.stderr)
     if context.json:

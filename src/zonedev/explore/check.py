@@ -86,8 +86,11 @@ def check(
     all_violations: bool = False,
     reductions: Sequence[str] = DEFAULT,
     checkpoint: Checkpoint | None = None,
+    on: str | None = None,
 ) -> Verdict:
     """Check `scenario` under `design`; ZonedevError for what does not lower.
+
+    `workers` are threads, or processes of the Ray cluster `on`, if one is named.
 
     `known` are the rules that exist (the built-in ones by default), of which `rules`
     selects some.  Ctrl-C ends in an undetermined verdict.  With `all_violations` the search
@@ -102,7 +105,7 @@ def check(
     )
     ts = lowered(set_up(scenario, design, sizes, selection.monitors), selection.names, Cache(directory()))
     question = replace(selection.question, everything=all_violations)
-    runner = Runner(ts, question, limits, report, workers, reductions, checkpoint)
+    runner = Runner(ts, question, limits, report, workers, reductions, checkpoint, on)
     found = runner.run(engine)
     judge = Judge(
         runner,

@@ -12,9 +12,11 @@ import io
 import pickle
 import sys
 import zlib
+from pathlib import Path
 from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
+import zonedev
 from zonedev.explore.cache import Cache, name_of, program
 from zonedev.lang.records import Field, Record
 from zonedev.lang.system import Group, System
@@ -32,7 +34,8 @@ def lowered(system: System, rules: frozenset[str], cache: Cache) -> TransitionSy
     if cache.directory is None:
         return lower(system, rules)
     try:
-        name = name_of("lowered", program(), fingerprint(system), ",".join(sorted(rules)))
+        place = str(Path(zonedev.__file__).parent)  # for steps name their source's file
+        name = name_of("lowered", program(), place, fingerprint(system), ",".join(sorted(rules)))
     except Foreign:
         return lower(system, rules)
     kept = unpacked(system, cache.read(name))

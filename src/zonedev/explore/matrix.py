@@ -6,15 +6,17 @@ import gc
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import BrokenExecutor, Future, as_completed
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 from zonedev.catalogue import Catalogue
+from zonedev.explore.available import bounded
 from zonedev.explore.check import UNDETERMINED, Verdict, check
+from zonedev.explore.pool import GONE, size_of
+from zonedev.explore.pool import pool as pool_of
 from zonedev.explore.result import Limits
 from zonedev.explore.trace import shorten
 from zonedev.lang.errors import ZonedevError
@@ -113,9 +115,18 @@ def pairs(catalogue: Catalogue, names: Iterable[str], everything: bool) -> list[
 
 
 def check_pair(
-    load: Loader, scenario: str, design: str, limits: Limits, engine: str, reductions: Sequence[str] = ()
+    load: Loader,
+    scenario: str,
+    design: str,
+    limits: Limits,
+    engine: str,
+    processes: int | None = None,
+    reductions: Sequence[str] = (),
 ) -> Verdict | str:
-    """One cell, in a process of its own; an error comes back as text."""
+    """One cell, in a process of its own; an error comes back as text.
+
+    So many `processes` share the memory of the machine; by default one a core.
+    """
     catalogue = load()
     gc.disable()
     try:
@@ -123,7 +134,7 @@ def check_pair(
             catalogue.scenario(scenario),
             catalogue.design(design),
             engine=engine,
-            limits=limits,
+            limits=bounded(limits, processes or os.cpu_count() or 1),
             known=catalogue.rules,
             design_name=design,
             reductions=reductions,
@@ -159,23 +170,27 @@ def run(
     report: Callable[[int, int], None],
     jobs: int | None = None,
     engine: str = "auto",
+    on: str | None = None,
     reductions: Sequence[str] = (),
 ) -> bool:
-    """Fill in `cells`, the largest first; false where an interrupt left some open."""
+    """Fill in `cells`, the largest first; false where an interrupt left some open.
+
+    The checks run in `jobs` processes, by default one a core, or on the Ray cluster `on`.
+    """
     catalogue = load()
     order = sorted(cells, key=lambda c: -(c.golden or {}).get("states", 0))
-    pool = ProcessPoolExecutor(max_workers=jobs or os.cpu_count() or 1)
+    pool = pool_of(on, jobs)
+    here = size_of(pool) if on is None else None
     try:
         futures: dict[Future[Verdict | str], Cell] = {
-            pool.submit(check_pair, load, c.scenario, c.design, limits, engine, reductions): c for c in order
+            pool.submit(check_pair, load, c.scenario, c.design, limits, engine, here, reductions): c
+            for c in order
         }
         for n, future in enumerate(as_completed(futures), 1):
             settle(catalogue, futures[future], future.result())
             report(n, len(cells))
-    except BrokenProcessPool:
-        raise ZonedevError(
-            "a process that checked was killed: give it more memory, or fewer --jobs"
-        ) from None
+    except BrokenExecutor:
+        raise ZonedevError(GONE) from None
     except KeyboardInterrupt:
         pool.shutdown(wait=False, cancel_futures=True)
         return False

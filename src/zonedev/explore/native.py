@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
@@ -40,7 +40,8 @@ from zonedev.lang.errors import SpecError
 from zonedev.lang.transition import TransitionSystem
 
 if TYPE_CHECKING:
-    from zonedev.explore.native_shortest import Trace
+    from zonedev.explore.native_loops import Loops
+    from zonedev.explore.native_shortest import Fails, Place, Trace
 
 T = TypeVar("T")
 Path = list[tuple[int, int]]  # task and choice of each step
@@ -161,6 +162,7 @@ class Search:
         self.store = Store(
             engine.call, self.workers, engine.ts.words, engine.most, box, finish=question.finish
         )
+        self.store.allowed = limits.memory
         self.at = [0] * self.workers  # how far each worker has expanded its states
         self.ends = [0] * self.workers  # where the level that is being expanded ends, by worker
         self.levels: list[list[int]] = []  # where each level begins, by worker
@@ -214,9 +216,7 @@ class Search:
             path, place = self.trace().to(endings, self.level)
             return path, endings[place]
         if self.store.sum(k.BROKEN):
-            from zonedev.explore.native_failures import failing_at
-
-            return self.trace().over(failing_at(self, self.level), self.level)
+            return self.trace().over(self.failing(self.level), self.level)
         if stop is not None:
             raise stop
         return self.progress() if self.question.finish else (None, None)
@@ -229,12 +229,22 @@ class Search:
 
     def progress(self) -> tuple[Path | None, int | None]:
         """A path to where somebody can never finish, or into a livelock; None twice where there is none."""
+        bad, level = self.cannot_finish()
+        return (self.trace().to(bad, level)[0], NO_FINISH) if bad else self.livelock()
+
+    def failing(self, level: int) -> dict[Place, Fails]:
+        """The steps of a level that break a rule, by their states."""
+        from zonedev.explore.native_failures import failing_at
+
+        return failing_at(self, level)
+
+    def cannot_finish(self) -> tuple[list[tuple[int, int]], int]:
+        """The first states from which somebody can never finish, and their level."""
         from zonedev.explore.native_finish import cannot_finish
 
         for me in range(self.workers):
             self.hear(me)
-        bad, level = cannot_finish(self)
-        return (self.trace().to(bad, level)[0], NO_FINISH) if bad else self.livelock()
+        return cannot_finish(self)
 
     def everything(self, stop: Stop | None) -> tuple[None, None]:
         """Fill in all failures; of those that take a complete search, where it is one."""
@@ -252,15 +262,18 @@ class Search:
 
     def livelock(self) -> tuple[Path | None, int | None]:
         """A path that ends in a loop that can go on for ever; None twice where there is none."""
-        from zonedev.explore.native_loops import Loops
-
-        loops = Loops(self)
+        loops = self.loops()
         found = loops.livelock()
         if found is None:
             return None, None
         path, _ = self.trace().to([loops.places[state] for state in found.states], found.level)
         path, self.loop = found.lasso(self.engine.expand, self.engine.ts.initial(), path)
         return path, LIVELOCK
+
+    def loops(self) -> Loops:
+        from zonedev.explore.native_loops import Loops  # here, for it needs NumPy
+
+        return Loops(self)
 
     def search(self) -> None:
         """Expand level by level, until nothing is new or a rule breaks."""
@@ -364,7 +377,7 @@ class Search:
         """Look at the clock and the limits; report progress.  `more` bytes are in use beside the store."""
         now = time.perf_counter()
         states = self.store.states
-        stopped = exceeded(self.limits, states, now - self.begun, self.store.bytes + more)
+        stopped = exceeded(self.limits, states, now - self.begun, self.used() + more)
         if stopped is not None:
             raise Stop(stopped)
         if self.report is not None and now - self.reported >= REPORT_EVERY:
@@ -372,6 +385,10 @@ class Search:
             transitions = self.store.sum(k.TRANSITIONS)
             frontier = states - sum(self.at)
             self.report(Progress(states, transitions, len(self.levels) - 1, frontier, now - self.begun))
+
+    def used(self) -> int:
+        """The bytes that the store takes."""
+        return self.store.bytes
 
     def look_and_keep(self) -> None:
         """Between two rounds: as `look`, and a checkpoint where it is time, or the search stops."""
@@ -397,11 +414,12 @@ def model(ts: TransitionSystem) -> Part:
     return Part(text, lambda: text)
 
 
-def loops(words: int, workers: int) -> Part:
+def loops(words: int, workers: int, entries: Sequence[Callable[..., int]] = ENTRIES) -> Part:
     """The loops, for states of `words` words."""
     constants = {"WORDS": words, "WORKERS": workers, "STRIDE": 8 * (words + 2)}
-    text = partial(native_lang.generate, ENTRIES, constants, native_memory.DECLARATIONS)
-    return Part(f"loops {words} {workers} {program()}", text, 2)
+    text = partial(native_lang.generate, entries, constants, native_memory.DECLARATIONS)
+    names = ",".join(f.__name__ for f in entries)
+    return Part(f"loops {words} {workers} {names} {program()}", text, 2)
 
 
 def arguments_of(function: Callable[..., int]) -> int:

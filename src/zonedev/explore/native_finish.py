@@ -18,11 +18,13 @@ from zonedev.explore.native_store import CHUNK
 if TYPE_CHECKING:
     from zonedev.explore.native import Search
 
+BYTES = 2  # for a state: what is known of it, and to find those of which nothing is
 FOLLOWED = 1 << 20  # states between two looks at the clock
 
 
 def cannot_finish(search: Search) -> tuple[list[tuple[int, int]], int]:
     """The states (worker, number) of the first level that has any which cannot finish, and the level."""
+    search.look(BYTES * sum(search.counts()))
     status = [np.zeros(n, np.uint8) for n in search.counts()]
     can = np.array([s.ctypes.data for s in status], np.int64)
     for me, n in enumerate(search.counts()):
@@ -30,6 +32,7 @@ def cannot_finish(search: Search) -> tuple[list[tuple[int, int]], int]:
             todo = np.arange(end - 1, max(0, end - FOLLOWED) - 1, -1, dtype=np.int64)
             search.call("follow", can.ctypes.data, me, todo.ctypes.data, len(todo))
             search.look()
+    search.look((BYTES + 8) * sum(int(np.count_nonzero(s == UNRESOLVED)) for s in status))
     left: list[Any] = [np.ascontiguousarray(np.flatnonzero(s == UNRESOLVED)[::-1]) for s in status]
     while any(len(part) for part in left):
         again = search.each(lambda me: mark_all(search, me, can, left[me]), sum(map(len, left)))  # noqa: B023

@@ -44,18 +44,23 @@ class Loops:
         found = Livelock(moves, self.level, look, everything, exchanged=exchanged)
         return found if found.states else None
 
-    def candidates(self, loops: list[bytes]) -> list[Any]:
-        """For each worker, a byte for each of its states: 1 where it may be part of a livelock."""
-        search = self.search
+    def tables(self, loops: list[bytes]) -> tuple[Any, Any]:
+        """What the kernel `in_loops` has to know of the tasks."""
         begins = np.cumsum([0, *map(len, loops)])
         table = np.array(
             [
                 (t.pc.word, t.pc.shift, t.pc.mask, first)
-                for t, first in zip(search.engine.ts.tasks, begins, strict=False)
+                for t, first in zip(self.search.engine.ts.tasks, begins, strict=False)
             ],
             np.int64,
         )
-        flags = np.frombuffer(b"".join(loops), np.uint8)
+        return table, np.frombuffer(b"".join(loops), np.uint8)
+
+    def candidates(self, loops: list[bytes]) -> list[Any]:
+        """For each worker, a byte for each of its states: 1 where it may be part of a livelock."""
+        search = self.search
+        table, flags = self.tables(loops)
+        search.look(sum(search.counts()))
         marks = [np.zeros(n, np.uint8) for n in search.counts()]
 
         def mark(me: int) -> None:
@@ -104,13 +109,16 @@ class Loops:
             for at, number in enumerate(numbers.tolist()):
                 if at % CHUNK == 0:
                     self.search.look()
-                state = self.search.store.state(me, number)
+                state = self.state(me, number)
                 self.places[state] = me, number
                 found[state] = [
                     (task, choice, FAILED if isinstance(new, int) else new)
                     for task, choice, new in self.search.engine.expand(state)
                 ]
         return found
+
+    def state(self, me: int, number: int) -> State:
+        return self.search.store.state(me, number)
 
     def level(self, state: State) -> int:
         me, number = self.places[state]

@@ -16,6 +16,7 @@ from zonedev.explore import native_kernels as k
 from zonedev.explore.fair import Path
 from zonedev.explore.native_back import FAR
 from zonedev.explore.native_store import CHUNK
+from zonedev.explore.result import State
 
 if TYPE_CHECKING:
     from zonedev.explore.native import Search
@@ -35,6 +36,7 @@ class Trace:
         """The path to a target, all of which are of one level; and which it is."""
         ends: dict[Place, Fails] = {place: {} for place in targets}
         self.rows: dict[int, list[tuple[Any, Any]]] = {}
+        self.kept = 0  # bytes of these
         self.back(level, self.mark_targets(ends, level))
         path, place, _ = self.walk(ends)
         return path, place
@@ -42,6 +44,7 @@ class Trace:
     def over(self, ends: Mapping[Place, Fails], level: int) -> tuple[Path, int]:
         """The path over a failing step, which are given by states of one level; and what it breaks."""
         self.rows = {level: [self.before(me, ends) for me in range(self.search.workers)]}
+        self.kept = 0
         self.back(level, self.ahead(level))
         path, _, fail = self.walk(ends)
         assert fail is not None
@@ -64,7 +67,8 @@ class Trace:
                 sum(self.span(here, me)[1] - self.span(here, me)[0] for me in range(self.search.workers)),
             )
             self.rows[here] = found
-            self.search.look()
+            self.kept += sum(states.nbytes + costs.nbytes for states, costs in found)
+            self.search.look(self.kept)
             ahead = self.ahead(here)
 
     def span(self, level: int, me: int) -> tuple[int, int]:
@@ -127,7 +131,7 @@ class Trace:
             costs = self.costs(len(path), place)
             assert costs is not None
             left = min(c + (t != last and last >= 0) for t, c in enumerate(costs))
-            for task, choice, new in sorted(self.engine.expand(state), key=lambda edge: edge[:2]):
+            for task, choice, new in self.steps(state):
                 after = 0 if (task, choice) in fails else self.after(task, new, len(path) + 1, ends)
                 if after is not None and after + (task != last and last >= 0) == left:
                     path.append((task, choice))
@@ -138,6 +142,10 @@ class Trace:
             else:
                 raise AssertionError("the path breaks off")
         return path, place, None
+
+    def steps(self, state: State) -> list[tuple[int, int, State | int]]:
+        """The steps from a state, in the order in which a path takes them."""
+        return sorted(self.engine.expand(state), key=lambda edge: edge[:2])
 
     def after(self, task: int, new: Any, level: int, ends: Mapping[Place, Fails]) -> int | None:
         """The switches after a step, or None where it is on no shortest way."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import mmap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from threading import Lock
 from typing import Any
 
 from zonedev.explore import native_kernels as k
 from zonedev.explore import native_words as w
-from zonedev.explore.result import State
+from zonedev.explore.result import State, Stop
 
 FIRST_ROWS = 1 << 12
 FIRST_BITS = 14
@@ -159,10 +160,26 @@ def fill(widths: list[int]) -> list[dict[int, int]]:
 
 
 class Store:
-    """The memory that `ctx` (see native_kernels) points to, one entry a worker."""
+    """The memory that `ctx` (see native_kernels) points to, one entry a worker.
 
-    def __init__(self, call: Call, workers: int, words: int, most: int, box: int, finish: bool) -> None:
-        self.call, self.words, self.workers, self.finish = call, words, workers, finish
+    With `only` the others work elsewhere, and have but one box here: what they send to that worker.
+    `allowed` bytes are not exceeded by what has to be there twice while it grows: Stop instead.
+    """
+
+    def __init__(
+        self,
+        call: Call,
+        workers: int,
+        words: int,
+        most: int,
+        box: int,
+        finish: bool,
+        only: int | None = None,
+    ) -> None:
+        self.call, self.words, self.workers, self.finish, self.only = call, words, workers, finish, only
+        self.allowed: int | None = None
+        self.coming = 0  # bytes for what is growing
+        self.lock = Lock()
         self.ctx = Table(workers, k.FIELDS)
         self.room = k.SIZE + most
         self.lexicon = Lexicon(words)
@@ -187,20 +204,22 @@ class Store:
     def provide(self, worker: int, most: int) -> None:
         """Scratch space, for packed states of any size."""
         entry = 16 + 8 * ((self.words + 1) // 2)
+        elsewhere = self.only not in (None, worker)
         sizes = {
             k.WRONG: 16 * CHUNK,
             k.STATE: 16 * self.words,
             k.RECORDS: most * 8 * (self.words + 2),
             k.BATCH: self.room * entry,
             k.SCRATCH: 8 * k.SIZE,
-            k.BOXES: self.workers * self.box * entry,
+            k.BOXES: (1 if elsewhere else self.workers) * self.box * entry,
             k.FILLS: 8 * self.workers,
         }
         for field, size in sizes.items():
             piece = Region(max(size, 8))
             self.fixed.append(piece)
             self.ctx.set(worker, field, piece.address)
-        for field, value in ((k.BOX, self.box), (k.BITS, FIRST_BITS), (k.MOST, most), (k.ENTRY, entry)):
+        box = 0 if elsewhere else self.box
+        for field, value in ((k.BOX, box), (k.BITS, FIRST_BITS), (k.MOST, most), (k.ENTRY, entry)):
             self.ctx.set(worker, field, value)
 
     def point_all(self) -> None:
@@ -287,11 +306,29 @@ class Store:
     def grow_table(self, worker: int, bits: int) -> None:
         if bits > MOST_BITS:
             raise TooMany
-        new = Region(4 << bits)
-        self.call("rehash", self.ctx.address, worker, new.address, bits)
-        self.tables[worker] = new
+        with self.beside(4 << bits):
+            new = Region(4 << bits)
+            self.call("rehash", self.ctx.address, worker, new.address, bits)
+            self.tables[worker] = new
         self.ctx.set(worker, k.BITS, bits)
         self.point(worker)
+
+    def look(self, more: int) -> None:
+        """Stop where `more` bytes cannot be had as well."""
+        if self.allowed is not None and self.bytes + self.coming + more > self.allowed:
+            raise Stop(f"--max-memory {self.allowed}")
+
+    @contextlib.contextmanager
+    def beside(self, size: int) -> Iterator[None]:
+        """`size` bytes are about to be there as well; Stop where that is more than is allowed."""
+        with self.lock:
+            self.look(size)
+            self.coming += size
+        try:
+            yield
+        finally:
+            with self.lock:
+                self.coming -= size
 
     def adapt(self) -> None:
         """Make room for values that did not fit: in their tables, and in the packed states."""
@@ -299,21 +336,30 @@ class Store:
         old, units = Table(self.words, w.WORD), self.lexicon.units
         ctypes.memmove(old.address, self.lexicon.table.address, ctypes.sizeof(old.words))
         self.lexicon.lay_out()
-        for worker in range(self.workers):
-            rows = self.rows[worker]
-            capacity = rows.size // (4 * units) if units else FIRST_ROWS
-            fresh = Region(self.row * capacity)
-            count = self.ctx.get(worker, k.COUNT)
-            self.call(
-                "repack",
-                old.address,
-                units,
-                rows.address,
-                self.lexicon.table.address,
-                self.lexicon.units,
-                fresh.address,
-                count,
-            )
-            self.rows[worker] = fresh
-            self.ctx.set(worker, k.TIGHT, 0)
+        largest = max(self.ctx.get(worker, k.COUNT) for worker in range(self.workers))
+        try:
+            with self.beside(4 * max(units, self.lexicon.units) * largest):
+                for worker in range(self.workers):
+                    self.repack(worker, old, units)
+        except Stop:
+            ctypes.memmove(self.lexicon.table.address, old.address, ctypes.sizeof(old.words))
+            self.lexicon.units = units
+            raise
         self.point_all()
+
+    def repack(self, worker: int, old: Table, units: int) -> None:
+        """Lay out a worker's states anew, which have been laid out by `old`."""
+        rows = self.rows[worker]
+        fresh = Region(self.row * (rows.size // (4 * units) if units else FIRST_ROWS))
+        self.call(
+            "repack",
+            old.address,
+            units,
+            rows.address,
+            self.lexicon.table.address,
+            self.lexicon.units,
+            fresh.address,
+            self.ctx.get(worker, k.COUNT),
+        )
+        self.rows[worker] = fresh
+        self.ctx.set(worker, k.TIGHT, 0)

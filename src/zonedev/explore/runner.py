@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from zonedev.explore.cache import Cache, directory, name_of
@@ -44,7 +45,10 @@ class Engine(Protocol):
 
 
 class Runner:
-    """Chooses an engine and explores.  `used` are the reductions that the answer rests on."""
+    """Chooses an engine and explores, here or where `on` says (see on.py).
+
+    `used` are the reductions that the answer rests on.
+    """
 
     def __init__(
         self,
@@ -55,7 +59,9 @@ class Runner:
         workers: int,
         reductions: Sequence[str] = (),
         checkpoint: Checkpoint | None = None,
+        on: str | None = None,
     ) -> None:
+        self.on = on
         self.ts, self.question, self.limits, self.report, self.workers = ts, question, limits, report, workers
         self.reductions, self.checkpoint = reductions, checkpoint
         self.engine = "python"
@@ -173,10 +179,11 @@ class Runner:
 
     def native(self, limits: Limits | None = None) -> Exploration:
         self.engine = "native"
-        make = native_engine()
+        make = native_engine(self.on)
         if make is None:
             raise ZonedevError("the native engine needs llvmlite: install it, or use --engine python")
-        self.explored = engine = make(self.system, self.workers)
+        engine = make(self.system, self.workers)
+        self.explored = engine if self.on is None else None  # a cluster keeps none
         if self.checkpoint is None:
             return engine.explore(self.question, limits or self.limits, self._watch)
         return engine.explore(self.question, limits or self.limits, self._watch, self.checkpoint)
@@ -187,9 +194,13 @@ class Runner:
             self.report(progress)
 
 
-def native_engine() -> Callable[[TransitionSystem, int], NativeEngine] | None:
-    """The native engine, where it can be had."""
+def native_engine(on: str | None = None) -> Callable[[TransitionSystem, int], NativeEngine] | None:
+    """The native engine, where it can be had; on a cluster, if one is named."""
     try:
+        if on is not None:
+            from zonedev.explore.cluster import ClusterEngine
+
+            return partial(ClusterEngine, on=on)
         from zonedev.explore.native import NativeEngine
     except ImportError:
         return None

@@ -7,16 +7,16 @@ both kill a mutant, the earlier one counts.  So the outcome is the same with any
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Collection, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
 from dataclasses import dataclass, field
 
 from zonedev.catalogue import unknown
 from zonedev.explore.check import HOLDS
 from zonedev.explore.matrix import Loader, read_goldens
+from zonedev.explore.pool import GONE, size_of
+from zonedev.explore.pool import pool as pool_of
 from zonedev.lang.errors import ZonedevError
 from zonedev.lang.system import Specification
 from zonedev.mutate.mutants import Mutant, mutants_of
@@ -125,16 +125,20 @@ def run(
     most: int,
     seconds: float | None = None,
     jobs: int | None = None,
+    on: str | None = None,
     report: Report = lambda done, total: None,
 ) -> Campaign:
-    """Ask every scenario with at most `most` states; after `seconds` no more are begun."""
+    """Ask every scenario with at most `most` states; after `seconds` no more are begun.
+
+    They are asked in `jobs` processes, by default one a core, or on the Ray cluster `on`.
+    """
     begun = time.perf_counter()
     known = load()
     mutants = chosen(known.design(design), functions)
     campaign = Campaign(design, [Outcome(m) for m in mutants])
     names = [n for n, s in known.scenarios.items() if design in s.expected or design in read_goldens(s)]
     names = names or list(known.scenarios)  # nobody has expected anything of this design
-    pool = ProcessPoolExecutor(max_workers=jobs or os.cpu_count() or 1)
+    pool = pool_of(on, jobs)
     try:
         surveyed = list(pool.map(_survey, *zip(*[(load, n, design, most) for n in names], strict=True)))
         campaign.skipped = {n: s for n, s in zip(names, surveyed, strict=True) if isinstance(s, str)}
@@ -145,9 +149,9 @@ def run(
             outcome.step = outcome.mutant.function.__name__ not in reached
         campaign.originals = {s.scenario: s.original for s in order}
         deadline = None if seconds is None else begun + seconds
-        Trials(pool, load, campaign, order, jobs or os.cpu_count() or 1).run(deadline, report)
-    except BrokenProcessPool:
-        raise ZonedevError("a process was killed: give it more memory, or fewer --jobs") from None
+        Trials(pool, load, campaign, order, size_of(pool)).run(deadline, report)
+    except BrokenExecutor:
+        raise ZonedevError(GONE) from None
     except KeyboardInterrupt:
         campaign.complete = False
         pool.shutdown(wait=False, cancel_futures=True)
@@ -161,7 +165,7 @@ class Trials:
 
     def __init__(
         self,
-        pool: ProcessPoolExecutor,
+        pool: Executor,
         load: Loader,
         campaign: Campaign,
         order: Sequence[Survey],
