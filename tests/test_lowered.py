@@ -138,13 +138,15 @@ def test_the_name_does_not_depend_on_the_process(tmp_path: Path) -> None:
 
 def test_the_oldest_entries_go_first(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("zonedev.explore.cache.MOST", 250)
-    for n, name in enumerate(("a", "b", "c", "d")):
+    for n, name in enumerate(("0a", "0b", "0c", "0d")):
         cache.write(name, b"x" * 50)
         os.utime(cache.directory / f"{name}.kept", (n, n))  # type: ignore[operator]
-    assert [p.stem for p in entries(cache)] == ["b", "c", "d"]
-    cache.read("b")
-    cache.write("e", b"x" * 50)
-    assert [p.stem for p in entries(cache)] == ["b", "d", "e"]
+    assert [p.stem for p in entries(cache)] == ["0b", "0c", "0d"]
+    cache.read("0b")
+    cache.write("0e", b"x" * 50)
+    assert [p.stem for p in entries(cache)] == ["0b", "0d", "0e"]
+    cache.write("1f", b"x" * 50)
+    assert len(entries(cache)) == 4
 
 
 def test_a_large_space_begins_compiled_the_next_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

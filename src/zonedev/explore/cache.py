@@ -54,7 +54,8 @@ class Cache:
                     draft.replace(self.directory / (name + SUFFIX))
                 finally:
                     draft.unlink(missing_ok=True)
-            self.prune()
+            if name.startswith("0"):  # names are digests: now and then is enough
+                self.prune()
 
     def prune(self) -> None:
         """Drop the entries that were not used for longest, beyond MOST."""
