@@ -37,8 +37,8 @@ def made(name: str) -> TransitionSystem:
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_from_any_point_on(name: str, workers: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Stop after every so many states, and go on."""
-    monkeypatch.setattr("zonedev.explore.native.CHUNK", 16)
-    monkeypatch.setattr("zonedev.explore.native.ALONE", 1)
+    monkeypatch.setattr("zonedev.explore.native_search.CHUNK", 16)
+    monkeypatch.setattr("zonedev.explore.native_search.ALONE", 1)
     wanted = timeless(NativeEngine(made(name), workers).explore())
     found, states, stops = None, 0, 0
     while found is None or found.stopped is not None:
@@ -54,7 +54,7 @@ def test_from_any_point_on(name: str, workers: int, tmp_path: Path, monkeypatch:
 
 def test_every_round(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is taken between any two rounds is enough."""
-    monkeypatch.setattr("zonedev.explore.native.CHUNK", 16)
+    monkeypatch.setattr("zonedev.explore.native_search.CHUNK", 16)
     monkeypatch.setattr(native_checkpoint, "EVERY", 0.0)
     monkeypatch.setattr(native_checkpoint, "SHARE", 0)
     kept: list[bytes] = []
@@ -100,9 +100,9 @@ def test_what_is_refused(tmp_path: Path) -> None:
 CHILD = """
 import sys
 from pathlib import Path
-from zonedev.explore import native, native_checkpoint
+from zonedev.explore import native_checkpoint, native_search
 native_checkpoint.EVERY = native_checkpoint.SHARE = 0
-native.CHUNK = 512
+native_search.CHUNK = 512
 from zonedev.explore.native import NativeEngine
 from test_native import busy, system, timeless
 engine = NativeEngine(system(busy, busy, busy), 2)

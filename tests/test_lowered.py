@@ -128,6 +128,16 @@ def test_damaged_entries_are_made_again(cache: Cache) -> None:
     same(right, kept(cache, name, design))
 
 
+def test_a_cache_that_cannot_be_written_is_read(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache.write("0a", b"kept")
+
+    def refuse(*_: Any) -> None:
+        raise OSError("read-only")
+
+    monkeypatch.setattr("os.utime", refuse)
+    assert cache.read("0a") == b"kept"
+
+
 def test_the_name_does_not_depend_on_the_process(tmp_path: Path) -> None:
     for seed in ("1", "2"):
         env = {**os.environ, "PYTHONHASHSEED": seed, "XDG_CACHE_HOME": str(tmp_path)}

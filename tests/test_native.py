@@ -376,8 +376,8 @@ def test_tables_and_boxes_that_fill_up(
 ) -> None:
     wanted = timeless(NativeEngine(large, cache=NOTHING).explore())
     assert wanted.states > 10**5
-    monkeypatch.setattr("zonedev.explore.native.BOX", 1)
-    monkeypatch.setattr("zonedev.explore.native.ALONE", 1)
+    monkeypatch.setattr("zonedev.explore.native_search.BOX", 1)
+    monkeypatch.setattr("zonedev.explore.native_search.ALONE", 1)
     assert timeless(NativeEngine(large, workers, cache=NOTHING).explore()) == wanted
 
 
@@ -393,14 +393,14 @@ def test_limits(large: TransitionSystem) -> None:
 def test_more_states_than_can_be_numbered(large: TransitionSystem, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(native_store, "MOST_STATES", 50_000)
     found = NativeEngine(large, 2, cache=NOTHING).explore()
-    assert found.stopped is not None and "2**32" in found.stopped and found.path is None
+    assert found.stopped is not None and "2**31" in found.stopped and found.path is None
 
 
 @pytest.mark.parametrize("make", [PythonEngine, NativeEngine, lambda ts: NativeEngine(ts, 2)])
 def test_interruption(
     large: TransitionSystem, make: Callable[[TransitionSystem], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("zonedev.explore.native.REPORT_EVERY", 0.0)
+    monkeypatch.setattr("zonedev.explore.native_search.REPORT_EVERY", 0.0)
 
     def interrupt(progress: Progress) -> None:
         if progress.states > 20_000:
@@ -415,7 +415,7 @@ def test_interruption(
 
 
 def test_progress_is_reported(large: TransitionSystem, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("zonedev.explore.native.REPORT_EVERY", 0.0)
+    monkeypatch.setattr("zonedev.explore.native_search.REPORT_EVERY", 0.0)
     seen: list[int] = []
     found = NativeEngine(large, 2).explore(report=lambda p: seen.append(p.states))
     assert seen == sorted(seen) and seen[-1] <= found.states

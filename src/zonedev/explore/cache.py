@@ -33,12 +33,13 @@ class Cache:
         path = self.directory / (name + SUFFIX)
         try:
             data = path.read_bytes()
-            if hashlib.sha256(data[32:]).digest() == data[:32]:
-                os.utime(path)  # the oldest entries are dropped first
-                return data[32:]
         except OSError:
-            pass
-        return None
+            return None
+        if hashlib.sha256(data[32:]).digest() != data[:32]:
+            return None
+        with contextlib.suppress(OSError):  # somebody else's, perhaps
+            os.utime(path)  # the oldest entries are dropped first
+        return data[32:]
 
     def write(self, name: str, data: bytes) -> None:
         """Put an entry in place at once, whoever else writes the same; failures do not matter."""

@@ -15,9 +15,10 @@ from zonedev.explore import llvmgen
 from zonedev.explore import native_kernels as k
 from zonedev.explore.cache import Cache
 from zonedev.explore.cluster_back import FarLoops, FarTrace, cannot_finish
-from zonedev.explore.native import NativeEngine, Search, wanted
+from zonedev.explore.native import NativeEngine
 from zonedev.explore.native_checkpoint import Checkpoint
 from zonedev.explore.native_loops import Loops
+from zonedev.explore.native_search import Search, wanted
 from zonedev.explore.native_shortest import Fails, Place, Trace
 from zonedev.explore.on import connect
 from zonedev.explore.partition import Model, Partition, Standing

@@ -25,7 +25,7 @@ from zonedev.explore.native_store import Region, Store, limit
 from zonedev.lang.errors import ZonedevError
 
 if TYPE_CHECKING:
-    from zonedev.explore.native import Search
+    from zonedev.explore.native_search import Search
 
 EVERY = 30.0  # seconds between two checkpoints, at least
 SHARE = 20  # and this many times what one takes

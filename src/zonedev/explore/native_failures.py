@@ -24,7 +24,7 @@ from zonedev.explore.result import Failure
 Words = np.ndarray[tuple[int], np.dtype[np.int64]]
 
 if TYPE_CHECKING:
-    from zonedev.explore.native import Search
+    from zonedev.explore.native_search import Search
 
 
 def failing_steps(search: Search, me: int, level: int) -> Iterator[tuple[Words, Words]]:

@@ -16,7 +16,7 @@ from zonedev.explore.native_back import UNRESOLVED, UNSEEN
 from zonedev.explore.native_store import CHUNK
 
 if TYPE_CHECKING:
-    from zonedev.explore.native import Search
+    from zonedev.explore.native_search import Search
 
 BYTES = 2  # for a state: what is known of it, and to find those of which nothing is
 FOLLOWED = 1 << 20  # states between two looks at the clock

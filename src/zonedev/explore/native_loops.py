@@ -17,7 +17,7 @@ from zonedev.explore.native_store import CHUNK
 from zonedev.explore.result import MOST_IN_CYCLES, State, Stop
 
 if TYPE_CHECKING:
-    from zonedev.explore.native import Search
+    from zonedev.explore.native_search import Search
 
 Place = tuple[int, int]  # worker and number of a state
 

@@ -19,7 +19,7 @@ from zonedev.explore.native_store import CHUNK
 from zonedev.explore.result import State
 
 if TYPE_CHECKING:
-    from zonedev.explore.native import Search
+    from zonedev.explore.native_search import Search
 
 Place = tuple[int, int]  # worker and number of a state
 Fails = dict[tuple[int, int], int]  # the steps of a state that fail, with what they break

@@ -99,6 +99,15 @@ def new_number(word: int, i: int, value: int) -> int:
 
 
 @kernel
+def number_of(word: int, i: int, value: int, grow: int) -> int:
+    """The number of a value, a new one with `grow`; UNKNOWN or NARROW where a state cannot have it."""
+    number = known_number(word, value)
+    if number == UNKNOWN and grow != 0:
+        number = new_number(word, i, value)
+    return NARROW if number > load(word + MOST) else number
+
+
+@kernel
 def decode(words: int, row: int, state: int) -> int:
     """Write the words of a packed state to `state`, and behind them their hashes; returns the state's."""
     h = 0
@@ -149,14 +158,9 @@ def encode(words: int, units: int, row: int, state: int, record: int, entry: int
         value = load(record + 8 * i)
         if value != load(state + 8 * i):
             word = words + WORD * i
-            number = known_number(word, value)
-            if number == UNKNOWN:
-                if grow == 0:
-                    store(entry, UNKNOWN)
-                    return 0
-                number = new_number(word, i, value)
-            if number > load(word + MOST):
-                store(entry, NARROW)
+            number = number_of(word, i, value, grow)
+            if number < 0:
+                store(entry, number)
                 return 0
             put(word, entry + 16, number)
             h ^= load(load(word + VALUES) + 16 * number + 8) ^ load(state + 8 * (WORDS + i))
@@ -171,14 +175,9 @@ def pack(words: int, state: int, entry: int, grow: int) -> int:
     for i in range(WORDS):
         word = words + WORD * i
         value = load(state + 8 * i)
-        number = known_number(word, value)
-        if number == UNKNOWN:
-            if grow == 0:
-                store(entry, UNKNOWN)
-                return 0
-            number = new_number(word, i, value)
-        if number > load(word + MOST):
-            store(entry, NARROW)
+        number = number_of(word, i, value, grow)
+        if number < 0:
+            store(entry, number)
             return 0
         put(word, entry + 16, number)
         h ^= load(load(word + VALUES) + 16 * number + 8)

@@ -17,9 +17,10 @@ from zonedev.explore import native_post, native_words
 from zonedev.explore.available import share
 from zonedev.explore.cache import Cache, directory
 from zonedev.explore.llvmgen import FAULT
-from zonedev.explore.native import arguments_of, faulty, loops
+from zonedev.explore.native import arguments_of, loops
 from zonedev.explore.native_back import failing, in_loops
 from zonedev.explore.native_code import Code, Part
+from zonedev.explore.native_search import faulty
 from zonedev.explore.native_store import CHUNK, Store
 from zonedev.explore.result import State
 from zonedev.lang.errors import SpecError

@@ -10,9 +10,7 @@ from zonedev.scenarios.parts import EXCLUSIVE_RELEASES, EXCLUSIVE_RULES, huge_pa
 
 V1 = "device-exclusive-2025-v1"
 #: That two who want one page take it from each other for ever is a scenario of its own.
-#: And nothing is freed in any of them.
-OTHERS = ("fault-terminates", "removal-terminates", "page-lifetime")
-SAFETY = tuple(rule for rule in EXCLUSIVE_RULES if rule not in OTHERS)
+SAFETY = tuple(r for r in EXCLUSIVE_RULES if r not in ("fault-terminates", "removal-terminates"))
 OPERATIONS = {"operations": Scope(1, 1, 1000, "operations of each task")}
 COUNTED = {
     "faults of the CPU": "do_user_addr_fault",

@@ -32,11 +32,11 @@ FILE_SIZE = Scope("pte", meaning="the level at which the file maps", choices=("p
 FILE_PMD = Scope("pmd", meaning=FILE_SIZE.meaning, choices=FILE_SIZE.choices)
 FILE_PAGES = Scope(1, 1, 3, "pages of the file")
 #: The rules of stories about pins and blocks.  That v4.17 to v6.14 warn where a page in use is
-#: taken from its file, and go on, is a scenario of its own.  Nothing is removed in them, so that
-#: page-lifetime has no part.
+#: taken from its file, and go on, is a scenario of its own.
 BLOCK_RULES: tuple[str, ...] = (
     "block-reuse",
     "data-integrity",
+    "page-lifetime",
     "refcount-exact",
     "mapping-exact",
     "no-deadlock",
