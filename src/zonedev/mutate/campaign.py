@@ -3,6 +3,8 @@
 Scenarios that hold come first, and then in order of what they cost.  Each is asked about the mutants that no
 earlier one has killed; those that run at the same time do not wait for each other, and where
 both kill a mutant, the earlier one counts.  So the outcome is the same with any number of processes.
+
+What survives all of them is asked of single runs (runs.py), which say what a call does.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from zonedev.explore.check import HOLDS
 from zonedev.explore.matrix import Loader, read_goldens
 from zonedev.lang.errors import ZonedevError
 from zonedev.lang.system import Specification
+from zonedev.mutate import runs
 from zonedev.mutate.mutants import Mutant, mutants_of
 from zonedev.mutate.trial import Judgement, Survey, Trial, survey, trial
 
@@ -146,6 +149,8 @@ def run(
         campaign.originals = {s.scenario: s.original for s in order}
         deadline = None if seconds is None else begun + seconds
         Trials(pool, load, campaign, order, jobs or os.cpu_count() or 1).run(deadline, report)
+        if campaign.complete:
+            ask_runs(pool, load, campaign, report)
     except BrokenProcessPool:
         raise ZonedevError("a process was killed: give it more memory, or fewer --jobs") from None
     except KeyboardInterrupt:
@@ -210,6 +215,17 @@ class Trials:
             for number in found.steps:
                 self.outcomes[number].step = True
             self.told += 1
+
+
+def ask_runs(pool: ProcessPoolExecutor, load: Loader, campaign: Campaign, report: Report) -> None:
+    """Ask the single runs about who has survived."""
+    left = [o for o in campaign.outcomes if o.state in (SURVIVED, OPEN)]
+    asked = [pool.submit(runs.difference, load, campaign.design, o.mutant.number) for o in left]
+    for done, (outcome, future) in enumerate(zip(left, asked, strict=True), 1):
+        found = future.result()
+        if found is not None:
+            outcome.killer, outcome.found = found
+        report(done, len(left))
 
 
 def _survey(load: Loader, scenario: str, design: str, most: int) -> Survey | str:

@@ -7,6 +7,7 @@ from zonedev.rules.blocks import BLOCK_REUSE, MAPPING_EXACT
 from zonedev.rules.counts import REFCOUNT_EXACT
 from zonedev.rules.devices import EXCLUSIVE_ACCESS, IN_USE, MIRROR_COHERENT, ONE_LIVE_COPY
 from zonedev.rules.integrity import DATA_INTEGRITY
+from zonedev.rules.leftovers import NOTHING_LEFT, TLB_FLUSHED
 from zonedev.rules.locks import LOCK_BALANCE, LOCKS_HELD
 from zonedev.rules.suites import SUITE_ASSERTS
 from zonedev.rules.unbind import UNBIND_DRAINED
@@ -55,6 +56,8 @@ RULES: dict[str, Rule] = {
         TRUNCATE_TERMINATES,
         FAULT_TERMINATES,
         LOCK_BALANCE,
+        NOTHING_LEFT,
+        TLB_FLUSHED,
         KERNEL_ASSERTS,
         SUITE_ASSERTS,
     )
