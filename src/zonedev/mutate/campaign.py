@@ -22,14 +22,16 @@ from zonedev.explore.matrix import Loader, read_goldens
 from zonedev.lang.errors import ZonedevError
 from zonedev.lang.system import Specification
 from zonedev.mutate import runs
+from zonedev.mutate.harmless import only_longer
 from zonedev.mutate.mutants import Mutant, mutants_of
 from zonedev.mutate.trial import Judgement, Survey, Trial, survey, trial
 
 #: What becomes of a mutant.
-KILLED, SURVIVED, OPEN, SAME, UNREACHED, REFUSED, TRIVIAL = STATES = (
+KILLED, SURVIVED, OPEN, HARMLESS, SAME, UNREACHED, REFUSED, TRIVIAL = STATES = (
     "killed",
     "survived",
     "open",
+    "harmless",
     "same",
     "unreached",
     "refused",
@@ -48,6 +50,7 @@ class Outcome:
     """
 
     mutant: Mutant
+    harmless: bool = False  # whether it is proved that it adds no behaviour (harmless.py)
     asked: list[str] = field(default_factory=list)
     undecided: list[str] = field(default_factory=list)
     killer: str | None = None
@@ -60,6 +63,8 @@ class Outcome:
     def state(self) -> str:
         if self.killer is not None:
             return KILLED
+        if self.asked and self.harmless and self.differs:
+            return HARMLESS
         if self.undecided:
             return OPEN
         if self.asked:
@@ -133,8 +138,9 @@ def run(
     """Ask every scenario with at most `most` states; after `seconds` no more are begun."""
     begun = time.perf_counter()
     known = load()
-    mutants = chosen(known.design(design), functions)
-    campaign = Campaign(design, [Outcome(m) for m in mutants])
+    specification = known.design(design)
+    mutants = chosen(specification, functions)
+    campaign = Campaign(design, [Outcome(m, only_longer(specification, m)) for m in mutants])
     names = [n for n, s in known.scenarios.items() if design in s.expected or design in read_goldens(s)]
     names = names or list(known.scenarios)  # nobody has expected anything of this design
     pool = ProcessPoolExecutor(max_workers=jobs or os.cpu_count() or 1)

@@ -158,7 +158,10 @@ def case(
     finally:
         stepper.close()
     waits = [f"{stepper.tasks[n]!r} waits for good" for n in left]
-    return (*(f"{task}: {label} {value}" for task, label, value in system.observations), *waits), stepper.taken
+    return (
+        *(f"{task}: {label} {value}" for task, label, value in system.observations),
+        *waits,
+    ), stepper.taken
 
 
 class Quiet(Stepper):
@@ -176,9 +179,7 @@ def base_of(design: type[Specification]) -> type[Specification]:
 # --- a story -------------------------------------------------------------------------------------
 
 
-def story(
-    scenario: type[Scenario], order: tuple[str, ...], design: type[Specification]
-) -> tuple[Lines, int]:
+def story(scenario: type[Scenario], order: tuple[str, ...], design: type[Specification]) -> tuple[Lines, int]:
     """What the model says of the calls in an order, as it is compared with real kernels."""
     from zonedev.lab.means import pins_of  # here, since it is the lab's
     from zonedev.lab.model import Model

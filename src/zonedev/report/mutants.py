@@ -9,6 +9,7 @@ from typing import Any
 from zonedev.explore.check import HOLDS
 from zonedev.explore.trace import short_path
 from zonedev.mutate.campaign import (
+    HARMLESS,
     KILLED,
     OPEN,
     REFUSED,
@@ -41,6 +42,7 @@ def said(campaign: Campaign, outcome: Outcome) -> str:
     return {
         SURVIVED: NOTHING,
         OPEN: f"undecided in {', '.join(outcome.undecided)}",
+        HARMLESS: "only makes a critical section longer",
         SAME: "changes no state of any scenario",
         UNREACHED: "no scenario comes here",
         REFUSED: f"does not lower: {outcome.refused}",
@@ -128,6 +130,7 @@ def summary(campaign: Campaign) -> Iterator[str]:
     yield wrapped(f"{campaign.design}: {killed} of {plural(counted, 'mutant', 'mutants')} killed{share}")
     others = [
         (campaign.count(OPEN), "undecided"),
+        (campaign.count(HARMLESS), "that only make a critical section longer"),
         (campaign.count(SAME), "that change no state of any scenario"),
         (campaign.count(UNREACHED), "where no scenario comes"),
         (campaign.count(REFUSED), "that do not lower"),

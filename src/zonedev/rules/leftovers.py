@@ -10,8 +10,8 @@ from typing import Any
 from zonedev.kernel.inode import Inode, PmemDevice
 from zonedev.kernel.mapping import file_indices
 from zonedev.kernel.p2pdma import PciDev
-from zonedev.kernel.page import DevPagemap, MemoryType, Page
-from zonedev.kernel.pgtable import Vma, indices
+from zonedev.kernel.page import MemoryType, Page
+from zonedev.kernel.pgtable import indices
 from zonedev.lang.primitives import ExclusiveQueue, WaitQueue
 from zonedev.lang.runtime import current, ensure
 from zonedev.lang.system import Monitor
@@ -53,9 +53,7 @@ def anon_vmas_counted(k: Any) -> None:
     for anon_vma in k.system.instances("AnonVma"):
         right = sum(int(vma.in_anon_vma) for vma in anon_vma.vmas)
         if anon_vma.live:
-            ensure(
-                "nothing-left", anon_vma.linked == right, "{} counts other VMAs than it has", anon_vma
-            )
+            ensure("nothing-left", anon_vma.linked == right, "{} counts other VMAs than it has", anon_vma)
 
 
 def dead_inodes_gone(k: Any) -> None:
@@ -76,7 +74,7 @@ def freed_pages_clean(k: Any) -> None:
 # --- when a call has ended -----------------------------------------------------------------------
 
 
-def pagemap_freed(k: Any, pgmap: DevPagemap) -> None:
+def pagemap_freed(k: Any, pgmap: Any) -> None:
     """kmemleak: unreferenced object (mm/kmemleak.c)"""
     ensure("nothing-left", not pgmap.live, "{} is never freed", pgmap)
 

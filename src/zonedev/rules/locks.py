@@ -6,7 +6,7 @@ primitives themselves (lang/primitives.py).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from zonedev.kernel.inode import Inode
@@ -109,7 +109,7 @@ def xa_locked(k: Any, inode: Inode) -> None:
 
 
 #: What asserts, and what it does assert.
-ASSERTED = {
+ASSERTED: dict[str, Callable[..., None]] = {
     "get_user_pages_locked": mmap_of_vma,
     "hmm_range_fault": mmap_assert_locked,
     "make_device_exclusive": mmap_of_vma,
