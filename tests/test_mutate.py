@@ -19,8 +19,9 @@ from zonedev.explore.python import PythonEngine
 from zonedev.explore.result import Limits, Question
 from zonedev.lang.errors import ZonedevError
 from zonedev.lang.transition import lower
-from zonedev.mutate import campaign, trial
-from zonedev.mutate.campaign import KILLED, SURVIVED, UNREACHED, Outcome
+from zonedev.mutate import campaign, runs, trial
+from zonedev.mutate.campaign import HARMLESS, KILLED, SURVIVED, UNREACHED, Outcome
+from zonedev.mutate.harmless import only_longer
 from zonedev.mutate.mutants import SKIP, SWAP, mutants_of
 from zonedev.mutate.patched import patched
 from zonedev.scenarios.base import full_scope
@@ -261,3 +262,70 @@ def test_what_does_not_exist_is_said_in_one_line(capsys: Capture, args: list[str
     err = capsys.readouterr().err
     assert said in err
     assert err.count("\n") == 1
+
+
+# --- single runs ---------------------------------------------------------------------------------
+
+
+def by_runs(function: str, text: str, kind: str) -> tuple[str, trial.Judgement] | None:
+    """What the single runs say of one mutant of linux-6.15."""
+    design = catalogues.load().design("linux-6.15")
+    (number,) = (
+        m.number
+        for m in mutants_of(design)
+        if m.function.__name__ == function and m.change.text == text and m.kind == kind
+    )
+    return runs.difference(with_stories, "linux-6.15", number)
+
+
+def with_stories() -> Catalogue:
+    """The catalogue with few scenarios and one suite's cases."""
+    known = catalogues.load()
+    names = ("truncate-vs-pin", "fsdax-refcounts", "p2pdma-unbind-vs-user", "exclusive-vs-fork")
+    cases = tuple(c for c in known.suites["hmm-tests"] if c.name() in ("hmm-anon-write", "hmm-anon-read"))
+    return replace(
+        known,
+        scenarios={n: known.scenarios[n] for n in names},
+        suites={"hmm-tests": cases},
+    )
+
+
+def test_a_call_that_does_nothing_is_another_answer_than_that_of_real_kernels() -> None:
+    found = by_runs("ftruncate", "k.ext4_setattr(inode, size)", "drop")
+    assert found is not None
+    name, judged = found
+    assert name.startswith("truncate-vs-pin (")
+    assert judged.verdict == trial.DIFFERS
+    assert "ftruncate" in judged.why
+    assert "instead of" in judged.why
+
+
+def test_the_cases_of_a_suite_are_asked() -> None:
+    found = by_runs("hmm_vma_walk_pte", "k.hmm_vma_fault(vma, va, write)", "drop")
+    assert found is not None
+    assert found[0].startswith("hmm-anon-")
+
+
+def test_the_original_is_what_its_runs_say() -> None:
+    known = with_stories()
+    design = known.design("linux-6.15")
+    for run in runs.originals(with_stories, "linux-6.15"):
+        assert runs.told(known, run, design) == (run.says, run.steps)
+        assert runs.judgement(known, run, design) is None
+
+
+# --- what is proved harmless ---------------------------------------------------------------------
+
+
+def test_longer_critical_sections_are_no_survivors_and_nothing_kills_them() -> None:
+    swap = outcome_of(run("lock_both"), "unlock(b.lock)", SWAP)
+    assert swap.harmless
+    assert swap.state == HARMLESS
+
+
+def test_what_waits_or_frees_makes_no_harmless_swap() -> None:
+    design = catalogues.load().design("linux-6.15")
+    found = {m.name for m in mutants_of(design) if only_longer(design, m)}
+    texts = {m.change.text: m for m in mutants_of(design) if m.function.__name__ == "unlink_anon_vmas"}
+    assert texts["up_write(vma.anon_vma.rwsem)"].name not in found  # the next step may free the lock
+    assert any(name.startswith("dax_unlock_entry.") for name in found)

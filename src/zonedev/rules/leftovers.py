@@ -49,11 +49,12 @@ def vmas_unlinked(k: Any) -> None:
 
 
 def anon_vmas_counted(k: Any) -> None:
-    """VM_WARN_ON(anon_vma->num_active_vmas) (mm/rmap.c, unlink_anon_vmas)"""
+    """VM_WARN_ON(anon_vma->num_active_vmas) (mm/rmap.c, unlink_anon_vmas): it goes only when nobody
+    has it any more.  Set-up may hold it once more, for a neighbour (mremap.py)."""
     for anon_vma in k.system.instances("AnonVma"):
-        right = sum(int(vma.in_anon_vma) for vma in anon_vma.vmas)
-        if anon_vma.live:
-            ensure("nothing-left", anon_vma.linked == right, "{} counts other VMAs than it has", anon_vma)
+        users = sum(int(vma.in_anon_vma) for vma in anon_vma.vmas)
+        kept = anon_vma.linked >= users if anon_vma.live else users == 0
+        ensure("nothing-left", kept, "{} counts fewer VMAs than it has", anon_vma)
 
 
 def dead_inodes_gone(k: Any) -> None:
