@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+import survivors
 import toys
 from zonedev import catalogue as catalogues
 from zonedev.catalogue import Catalogue
@@ -24,6 +25,7 @@ from zonedev.mutate.campaign import HARMLESS, KILLED, SURVIVED, UNREACHED, Outco
 from zonedev.mutate.harmless import only_longer
 from zonedev.mutate.mutants import SKIP, SWAP, mutants_of
 from zonedev.mutate.patched import patched
+from zonedev.report import mutants
 from zonedev.scenarios.base import full_scope
 
 LIMITS = Limits(states=20_000)
@@ -329,3 +331,40 @@ def test_what_waits_or_frees_makes_no_harmless_swap() -> None:
     texts = {m.change.text: m for m in mutants_of(design) if m.function.__name__ == "unlink_anon_vmas"}
     assert texts["up_write(vma.anon_vma.rwsem)"].name not in found  # the next step may free the lock
     assert any(name.startswith("dax_unlock_entry.") for name in found)
+
+
+# --- who survives --------------------------------------------------------------------------------
+
+
+def memory_failure_only() -> Catalogue:
+    """The one scenario that memory_failure() is in."""
+    known = catalogues.load()
+    name = "memory-failure-vs-truncate"
+    return replace(known, scenarios={name: known.scenarios[name]}, suites={})
+
+
+def left(found: campaign.Campaign) -> set[survivors.Key]:
+    told = [mutants.mutant_object(found, o) for o in found.outcomes]
+    return {survivors.key(m) for m in told if m["state"] in survivors.LEFT}
+
+
+def test_who_survives_of_memory_failure_is_in_the_list() -> None:
+    functions = ("memory_failure", "unmap_mapping_of", "dax_lock_folio", "dax_lock_entry_of")
+    found = campaign.run(memory_failure_only, "linux-6.15", functions, most=30_000, jobs=1)
+    assert left(found) == {k for k in survivors.listed() if k[0] in functions}
+    assert left(found)
+
+
+def test_who_survives_of_all_is_in_the_list(request: pytest.FixtureRequest) -> None:
+    if not request.config.getoption("whole"):
+        pytest.skip("a whole campaign: with --whole")
+    found = campaign.run(catalogues.load, "linux-6.15", most=30_000)
+    assert left(found) == survivors.listed()
+
+
+def test_every_survivor_in_the_list_is_a_mutant() -> None:
+    known = {
+        (m.function.__name__, m.kind, " ".join(m.change.text.split()))
+        for m in mutants_of(catalogues.load().design("linux-6.15"))
+    }
+    assert survivors.listed() <= known
