@@ -14,6 +14,8 @@ from zonedev.lang.primitives import (
     atomic_read,
     down_write,
     lock,
+    rcu_read_lock,
+    rcu_read_unlock,
     spin_lock,
     spin_unlock,
     unlock,
@@ -308,3 +310,38 @@ class TruncatesFromWithin(Linux72):
         lock(k.inodes()[0].i_rwsem)
         super().unpin_user_page(page)
         unlock(k.inodes()[0].i_rwsem)
+
+
+class TruncateKeepsLock(Linux72):
+    """ftruncate() returns with the inode locked."""
+
+    def ftruncate(k, inode: Inode, size: int) -> None:
+        """No unlock()."""
+        lock(inode.i_rwsem)
+        k.ext4_setattr(inode, size)
+
+
+class TruncateUnlocksTwice(Linux72):
+    """ftruncate() unlocks the inode once more."""
+
+    def ftruncate(k, inode: Inode, size: int) -> None:
+        super().ftruncate(inode, size)
+        unlock(inode.i_rwsem)
+
+
+class TruncatesUnlocked(Linux72):
+    """ftruncate() takes no lock."""
+
+    def ftruncate(k, inode: Inode, size: int) -> None:
+        """Only what is done under it."""
+        k.ext4_setattr(inode, size)
+
+
+class FaultsUnderRcu(Linux72):
+    """A fault on a file reads under RCU, and takes a lock that may sleep."""
+
+    def ext4_dax_huge_fault(k, vma: Vma, va: int, write: bool) -> bool:
+        rcu_read_lock()
+        done = super().ext4_dax_huge_fault(vma, va, write)
+        rcu_read_unlock()
+        return done

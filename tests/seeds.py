@@ -21,6 +21,7 @@ from file_seeds import (
     DeleteWakesOne,
     DeleteWithoutXaLock,
     EvictionWaitsForNobody,
+    FaultsUnderRcu,
     FaultWithoutInvalidateLock,
     FileFaultForgetsPut,
     FileFaultTakesNone,
@@ -32,7 +33,10 @@ from file_seeds import (
     NeverUnmaps,
     PutForgetsWake,
     SpinsForMappings,
+    TruncateKeepsLock,
     TruncatesFromWithin,
+    TruncatesUnlocked,
+    TruncateUnlocksTwice,
     WaitsForMappings,
     WaitsForNobody,
 )
@@ -164,6 +168,20 @@ class SnapshotTakesAllForItsOwn(Linux72):
         return True
 
 
+class GatherForgetsFlush(Linux72):
+    """munmap() puts the pages that it has collected without a flush."""
+
+    def tlb_flush_mmu_tlbonly(k, mm: Mm) -> None:
+        """Nothing is flushed."""
+
+
+class ForgetsPagemap(Linux72):
+    """devres does not free the pagemap."""
+
+    def free_pagemap(k, pgmap: DevPagemap) -> None:
+        """No kfree()."""
+
+
 @dataclass(frozen=True)
 class Seed:
     """A bug, where it shows, and whether its rule alone catches it."""
@@ -183,12 +201,15 @@ SEEDS: dict[str, Seed] = {
     "mirror-coherent": Seed(ForgetsSequence, "notifier-retry", alone=False),
     "exclusive-access": Seed(ExclusiveTellsNobody, "exclusive-vs-second-device"),
     "one-live-copy": Seed(FaultKeepsMirror, "migrate-vs-cpu-fault"),
-    "unbind-drained": Seed(NoFlush, "devdax-gup-walk-vs-unbind"),
+    "unbind-drained": Seed(NoFlush, "devdax-gup-walk-vs-unbind", alone=False),
     "no-deadlock": Seed(Linux412WaitFirst, "devdax-unbind-vs-mapping", alone=False),
     "no-lost-wakeup": Seed(NoWake, "free-reads-pagemap", alone=False, base="page-lifetime"),
     "fault-terminates": Seed(FaultsForEver, "devdax-fault-vs-unbind"),
     "truncate-terminates": Seed(SpinsForMappings, "truncate-vs-fault"),
     "removal-terminates": Seed(NeverRemoved, "devdax-unbind-vs-mapping"),
+    "lock-balance": Seed(TruncateKeepsLock, "truncate-vs-fault"),
+    "nothing-left": Seed(ForgetsPagemap, "devdax-unbind-vs-mapping"),
+    "tlb-flushed": Seed(GatherForgetsFlush, "devdax-refcounts"),
     "kernel-asserts": Seed(IdleAtZero, "devdax-unbind-vs-mapping"),
     "suite-asserts": Seed(SnapshotTakesAllForItsOwn, "hmm-snapshot-coherent"),
 }
@@ -199,6 +220,9 @@ MORE: list[tuple[str, Seed]] = [
     ("unbind-drained", Seed(NoUnmap, "devdax-fault-vs-unbind")),
     ("refcount-exact", Seed(FileFaultForgetsPut, "fsdax-refcounts")),
     ("kernel-asserts", Seed(FileFaultTakesNone, "fsdax-refcounts-pmd")),
+    ("lock-balance", Seed(TruncateUnlocksTwice, "truncate-vs-fault")),
+    ("kernel-asserts", Seed(TruncatesUnlocked, "truncate-vs-fault")),
+    ("kernel-asserts", Seed(FaultsUnderRcu, "three-states")),
     ("mapping-exact", Seed(NamesWrongIndex, "three-states")),
     ("kernel-asserts", Seed(NeverForgotten, "refault-after-zap")),
     ("kernel-asserts", Seed(ForgottenLate, "memory-failure-vs-truncate")),

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+import survivors
 import toys
 from zonedev import catalogue as catalogues
 from zonedev.catalogue import Catalogue
@@ -19,10 +20,12 @@ from zonedev.explore.python import PythonEngine
 from zonedev.explore.result import Limits, Question
 from zonedev.lang.errors import ZonedevError
 from zonedev.lang.transition import lower
-from zonedev.mutate import campaign, trial
-from zonedev.mutate.campaign import KILLED, SURVIVED, UNREACHED, Outcome
+from zonedev.mutate import campaign, runs, trial
+from zonedev.mutate.campaign import HARMLESS, KILLED, SURVIVED, UNREACHED, Outcome
+from zonedev.mutate.harmless import only_longer
 from zonedev.mutate.mutants import SKIP, SWAP, mutants_of
 from zonedev.mutate.patched import patched
+from zonedev.report import mutants
 from zonedev.scenarios.base import full_scope
 
 LIMITS = Limits(states=20_000)
@@ -261,3 +264,107 @@ def test_what_does_not_exist_is_said_in_one_line(capsys: Capture, args: list[str
     err = capsys.readouterr().err
     assert said in err
     assert err.count("\n") == 1
+
+
+# --- single runs ---------------------------------------------------------------------------------
+
+
+def by_runs(function: str, text: str, kind: str) -> tuple[str, trial.Judgement] | None:
+    """What the single runs say of one mutant of linux-6.15."""
+    design = catalogues.load().design("linux-6.15")
+    (number,) = (
+        m.number
+        for m in mutants_of(design)
+        if m.function.__name__ == function and m.change.text == text and m.kind == kind
+    )
+    return runs.difference(with_stories, "linux-6.15", number)
+
+
+def with_stories() -> Catalogue:
+    """The catalogue with few scenarios and one suite's cases."""
+    known = catalogues.load()
+    names = ("truncate-vs-pin", "fsdax-refcounts", "p2pdma-unbind-vs-user", "exclusive-vs-fork")
+    cases = tuple(c for c in known.suites["hmm-tests"] if c.name() in ("hmm-anon-write", "hmm-anon-read"))
+    return replace(
+        known,
+        scenarios={n: known.scenarios[n] for n in names},
+        suites={"hmm-tests": cases},
+    )
+
+
+def test_a_call_that_does_nothing_is_another_answer_than_that_of_real_kernels() -> None:
+    found = by_runs("ftruncate", "k.ext4_setattr(inode, size)", "drop")
+    assert found is not None
+    name, judged = found
+    assert name.startswith("truncate-vs-pin (")
+    assert judged.verdict == trial.DIFFERS
+    assert "ftruncate" in judged.why
+    assert "instead of" in judged.why
+
+
+def test_the_cases_of_a_suite_are_asked() -> None:
+    found = by_runs("hmm_vma_walk_pte", "k.hmm_vma_fault(vma, va, write)", "drop")
+    assert found is not None
+    assert found[0].startswith("hmm-anon-")
+
+
+def test_the_original_is_what_its_runs_say() -> None:
+    known = with_stories()
+    design = known.design("linux-6.15")
+    for run in runs.originals(with_stories, "linux-6.15"):
+        assert runs.told(known, run, design) == (run.says, run.steps)
+        assert runs.judgement(known, run, design) is None
+
+
+# --- what is proved harmless ---------------------------------------------------------------------
+
+
+def test_longer_critical_sections_are_no_survivors_and_nothing_kills_them() -> None:
+    swap = outcome_of(run("lock_both"), "unlock(b.lock)", SWAP)
+    assert swap.harmless
+    assert swap.state == HARMLESS
+
+
+def test_what_waits_or_frees_makes_no_harmless_swap() -> None:
+    design = catalogues.load().design("linux-6.15")
+    found = {m.name for m in mutants_of(design) if only_longer(design, m)}
+    texts = {m.change.text: m for m in mutants_of(design) if m.function.__name__ == "unlink_anon_vmas"}
+    assert texts["up_write(vma.anon_vma.rwsem)"].name not in found  # the next step may free the lock
+    assert any(name.startswith("dax_unlock_entry.") for name in found)
+
+
+# --- who survives --------------------------------------------------------------------------------
+
+
+def memory_failure_only() -> Catalogue:
+    """The one scenario that memory_failure() is in."""
+    known = catalogues.load()
+    name = "memory-failure-vs-truncate"
+    return replace(known, scenarios={name: known.scenarios[name]}, suites={})
+
+
+def left(found: campaign.Campaign) -> set[survivors.Key]:
+    told = [mutants.mutant_object(found, o) for o in found.outcomes]
+    return {survivors.key(m) for m in told if m["state"] in survivors.LEFT}
+
+
+def test_who_survives_of_memory_failure_is_in_the_list() -> None:
+    functions = ("memory_failure", "unmap_mapping_of", "dax_lock_folio", "dax_lock_entry_of")
+    found = campaign.run(memory_failure_only, "linux-6.15", functions, most=30_000, jobs=1)
+    assert left(found) == {k for k in survivors.listed() if k[0] in functions}
+    assert left(found)
+
+
+def test_who_survives_of_all_is_in_the_list(request: pytest.FixtureRequest) -> None:
+    if not request.config.getoption("whole"):
+        pytest.skip("a whole campaign: with --whole")
+    found = campaign.run(catalogues.load, "linux-6.15", most=30_000)
+    assert left(found) == survivors.listed()
+
+
+def test_every_survivor_in_the_list_is_a_mutant() -> None:
+    known = {
+        (m.function.__name__, m.kind, " ".join(m.change.text.split()))
+        for m in mutants_of(catalogues.load().design("linux-6.15"))
+    }
+    assert survivors.listed() <= known

@@ -36,10 +36,14 @@ from zonedev.lang.system import Specification, System
 from zonedev.lenient import Lenient, Warned
 from zonedev.memory import Memory, mapped_page
 
-__all__ = ["Job", "Machine", "TaskByHand"]
+__all__ = ["Endless", "Job", "Machine", "TaskByHand"]
 
 #: Steps after which a call that neither returns nor blocks is given up.
 MAX_STEPS = 100_000
+
+
+class Endless(ZonedevError):
+    """A call neither returns nor blocks."""
 
 
 class TaskByHand:
@@ -118,6 +122,9 @@ class Machine:
     is the number of steps that `trace()` remembers.  `goes_on`: a WARN_ON is put into `warnings`,
     and breaks no rule.
     """
+
+    #: Steps after which a call raises Endless.
+    max_steps = MAX_STEPS
 
     def __init__(
         self,
@@ -278,8 +285,8 @@ class Machine:
 
     def _count(self, job: Job) -> None:
         job.steps += 1
-        if job.steps > MAX_STEPS:
-            raise ZonedevError(f"{job!r} neither returns nor blocks: it took {MAX_STEPS} steps")
+        if job.steps > self.max_steps:
+            raise Endless(f"{job!r} neither returns nor blocks: it took {self.max_steps} steps")
 
     def _run_actors(self) -> None:
         """Start the actors that are new, and run all of them until none can move."""

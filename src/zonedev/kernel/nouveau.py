@@ -37,10 +37,12 @@ class Nouveau(TestHmm):
         """A CPU fault on a page of the device, for which the driver migrates all of the VMA, as
         drm_pagemap does (drivers/gpu/drm/drm_pagemap.c, __drm_pagemap_migrate_to_ram)."""
         vma = mirror.mm.vma_at[va]
+        down_read(vma.mm.mmap_lock)
         spin_lock(vma.mm.ptl)
         page = vma.mm.pte[va].page
         if page is None or not k.folio_trylock(k.page_folio(page)):
             spin_unlock(vma.mm.ptl)
+            up_read(vma.mm.mmap_lock)
             return
         k.get_page(page)
         spin_unlock(vma.mm.ptl)
@@ -50,6 +52,7 @@ class Nouveau(TestHmm):
         k.migrate_vma_finalize(vma.start, vma.nr, page)
         k.folio_unlock(k.page_folio(page))
         k.folio_put(k.page_folio(page))
+        up_read(vma.mm.mmap_lock)
 
     def gpu_atomic(k, mirror: Dmirror, va: int) -> Page | None:
         """The device adds 1 to what is at an address, faulting as often as it takes; None for a fault

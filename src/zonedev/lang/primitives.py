@@ -16,8 +16,8 @@ from zonedev.lang.runtime import atomic, current, ensure, primitive, tasks, when
 class Cpu(Record):
     """What every task has as the CPU that runs it: kernel classes add to it."""
 
-    rcu_nesting = count(0, 3, quiet=True)
-    preempt_count = count(0, 3, quiet=True)
+    rcu_nesting = count(0, 3, below="lock-balance", quiet=True)
+    preempt_count = count(0, 3, below="lock-balance", quiet=True)
     irqs_off = flag(quiet=True)
     gp_waits = task_mask(quiet=True)  # the readers that its grace period waits for
 
@@ -129,6 +129,20 @@ def atomic_inc_not_zero(a: Atomic) -> bool:
 
 
 # --- locks (kernel/locking) ------------------------------------------------------------------
+# What lockdep says of a single lock is checked here: "bad unlock balance detected" breaks
+# `lock-balance`, and "sleeping function called from invalid context" breaks `kernel-asserts`.
+
+
+@primitive
+def might_sleep() -> None:
+    """Not with a spinlock held, in RCU's read-side sections, or with interrupts off
+    (kernel/sched/core.c, __might_resched)."""
+    ensure(
+        "kernel-asserts",
+        reads_nothing(current()),
+        "BUG: sleeping function called from invalid context: {} holds a spinlock or reads under RCU",
+        current(),
+    )
 
 
 class Lock(Record):
@@ -138,9 +152,16 @@ class Lock(Record):
 
 
 @primitive
+def balanced(l: Record, held: bool) -> None:
+    """What is unlocked is held (kernel/locking/lockdep.c, print_unlock_imbalance_bug)."""
+    ensure("lock-balance", held, "bad unlock balance: {} unlocks {}, which nobody holds", current(), l)
+
+
+@primitive
 def lock(l: Lock) -> None:
     with atomic("the cmpxchg that acquires the lock; until then the task waits"):
         when(lambda: not l.held)
+        might_sleep()
         l.held = True
 
 
@@ -155,7 +176,9 @@ def trylock(l: Lock) -> bool:
 
 @primitive
 def unlock(l: Lock) -> None:
-    l.held = False
+    with atomic("one store; lockdep looks right before it"):
+        balanced(l, l.held)
+        l.held = False
 
 
 @primitive
@@ -169,6 +192,7 @@ def spin_lock(l: Lock) -> None:
 @primitive
 def spin_unlock(l: Lock) -> None:
     with atomic("one store; that preemption is on again right after it gives nothing away"):
+        balanced(l, l.held)
         l.held = False
         current().preempt_count = current().preempt_count - 1
         if reads_nothing(current()):
@@ -178,7 +202,7 @@ def spin_unlock(l: Lock) -> None:
 class RwSem(Record):
     """struct rw_semaphore (kernel/locking/rwsem.c); readers do not queue behind a waiting writer."""
 
-    readers = count(0, 7, quiet=True)
+    readers = count(0, 7, below="lock-balance", quiet=True)
     writer = flag(quiet=True)
 
 
@@ -186,6 +210,7 @@ class RwSem(Record):
 def down_read(s: RwSem) -> None:
     with atomic("the atomic add that succeeds; until then the task waits"):
         when(lambda: not s.writer)
+        might_sleep()
         s.readers = s.readers + 1
 
 
@@ -199,19 +224,23 @@ def up_read(s: RwSem) -> None:
 def down_write(s: RwSem) -> None:
     with atomic("the cmpxchg that succeeds; until then the task waits"):
         when(lambda: not s.writer and s.readers == 0)
+        might_sleep()
         s.writer = True
 
 
 @primitive
 def downgrade_write(s: RwSem) -> None:
     with atomic("one atomic addition turns the writer into a reader"):
+        balanced(s, s.writer)
         s.writer = False
         s.readers = s.readers + 1
 
 
 @primitive
 def up_write(s: RwSem) -> None:
-    s.writer = False
+    with atomic("one atomic subtraction; lockdep looks right before it"):
+        balanced(s, s.writer)
+        s.writer = False
 
 
 # --- waiting (kernel/sched/completion.c, kernel/sched/wait.c) ----------------------------------
@@ -232,6 +261,7 @@ def complete(c: Completion) -> None:
 def wait_for_completion(c: Completion) -> None:
     with atomic("the test of done and going to sleep are under x->wait.lock, as is complete()"):
         when(lambda: c.done)
+        might_sleep()
 
 
 class WaitQueue(Record):
@@ -245,6 +275,7 @@ def wait_event(q: WaitQueue, condition: Callable[[], bool]) -> None:
     """prepare_to_wait, test, schedule, again: a wake-up between test and sleep is not lost."""
     while True:
         with atomic("prepare_to_wait() queues the task under the queue's lock"):
+            might_sleep()
             q.sleepers = q.sleepers | (1 << current()._index)
         if condition():
             break
@@ -273,6 +304,7 @@ def schedule(q: WaitQueue, awaited: Callable[[], bool]) -> None:
     """Sleep until taken off the queue; who sleeps although `awaited` is so has lost its wake-up."""
     with atomic("schedule() returns once somebody has taken the task off the queue"):
         when(lambda: (q.sleepers >> current()._index) & 1 == 0, lost=awaited)
+        might_sleep()
 
 
 @primitive
@@ -304,6 +336,7 @@ def schedule_exclusive(q: ExclusiveQueue, awaited: Callable[[], bool]) -> None:
     """As schedule(), after prepare_to_wait_exclusive()."""
     with atomic("schedule() returns once somebody has taken the task off the queue"):
         when(lambda: all(q.first[at] is not current() for at in range(len(q.first))), lost=awaited)
+        might_sleep()
 
 
 @primitive
@@ -376,6 +409,7 @@ def local_irq_enable() -> None:
 def synchronize_rcu() -> None:
     """Wait for every reader that is in its section now."""
     with atomic("a grace period starts: it waits for the readers of this moment"):
+        might_sleep()
         for task in tasks():
             if not reads_nothing(task):
                 current().gp_waits = current().gp_waits | (1 << task._index)
@@ -399,6 +433,7 @@ def srcu_read_lock(s: Srcu) -> None:
 @primitive
 def srcu_read_unlock(s: Srcu) -> None:
     with atomic("one increment of a per-CPU counter"):
+        balanced(s, s.readers >> current()._index & 1 == 1)
         s.readers = s.readers & ~(1 << current()._index)
         s.waits_for = s.waits_for & ~(1 << current()._index)
 
@@ -407,6 +442,7 @@ def srcu_read_unlock(s: Srcu) -> None:
 def synchronize_srcu(s: Srcu) -> None:
     with atomic("a grace period starts: it waits for the readers of this moment"):
         when(lambda: s.waits_for == 0)
+        might_sleep()
         s.waits_for = s.readers
     with atomic("it ends when each of them has left its section"):
         when(lambda: s.waits_for == 0)

@@ -3,6 +3,8 @@
 Scenarios that hold come first, and then in order of what they cost.  Each is asked about the mutants that no
 earlier one has killed; those that run at the same time do not wait for each other, and where
 both kill a mutant, the earlier one counts.  So the outcome is the same with any number of processes.
+
+What survives all of them is asked of single runs (runs.py), which say what a call does.
 """
 
 from __future__ import annotations
@@ -19,14 +21,17 @@ from zonedev.explore.pool import GONE, size_of
 from zonedev.explore.pool import pool as pool_of
 from zonedev.lang.errors import ZonedevError
 from zonedev.lang.system import Specification
+from zonedev.mutate import runs
+from zonedev.mutate.harmless import only_longer
 from zonedev.mutate.mutants import Mutant, mutants_of
 from zonedev.mutate.trial import Judgement, Survey, Trial, survey, trial
 
 #: What becomes of a mutant.
-KILLED, SURVIVED, OPEN, SAME, UNREACHED, REFUSED, TRIVIAL = STATES = (
+KILLED, SURVIVED, OPEN, HARMLESS, SAME, UNREACHED, REFUSED, TRIVIAL = STATES = (
     "killed",
     "survived",
     "open",
+    "harmless",
     "same",
     "unreached",
     "refused",
@@ -45,6 +50,7 @@ class Outcome:
     """
 
     mutant: Mutant
+    harmless: bool = False  # whether it is proved that it adds no behaviour (harmless.py)
     asked: list[str] = field(default_factory=list)
     undecided: list[str] = field(default_factory=list)
     killer: str | None = None
@@ -57,6 +63,8 @@ class Outcome:
     def state(self) -> str:
         if self.killer is not None:
             return KILLED
+        if self.asked and self.harmless and self.differs:
+            return HARMLESS
         if self.undecided:
             return OPEN
         if self.asked:
@@ -134,8 +142,9 @@ def run(
     """
     begun = time.perf_counter()
     known = load()
-    mutants = chosen(known.design(design), functions)
-    campaign = Campaign(design, [Outcome(m) for m in mutants])
+    specification = known.design(design)
+    mutants = chosen(specification, functions)
+    campaign = Campaign(design, [Outcome(m, only_longer(specification, m)) for m in mutants])
     names = [n for n, s in known.scenarios.items() if design in s.expected or design in read_goldens(s)]
     names = names or list(known.scenarios)  # nobody has expected anything of this design
     pool = pool_of(on, jobs)
@@ -150,6 +159,8 @@ def run(
         campaign.originals = {s.scenario: s.original for s in order}
         deadline = None if seconds is None else begun + seconds
         Trials(pool, load, campaign, order, size_of(pool)).run(deadline, report)
+        if campaign.complete:
+            ask_runs(pool, load, campaign, report)
     except BrokenExecutor:
         raise ZonedevError(GONE) from None
     except KeyboardInterrupt:
@@ -214,6 +225,17 @@ class Trials:
             for number in found.steps:
                 self.outcomes[number].step = True
             self.told += 1
+
+
+def ask_runs(pool: Executor, load: Loader, campaign: Campaign, report: Report) -> None:
+    """Ask the single runs about who has survived."""
+    left = [o for o in campaign.outcomes if o.state in (SURVIVED, OPEN)]
+    asked = [pool.submit(runs.difference, load, campaign.design, o.mutant.number) for o in left]
+    for done, (outcome, future) in enumerate(zip(left, asked, strict=True), 1):
+        found = future.result()
+        if found is not None:
+            outcome.killer, outcome.found = found
+        report(done, len(left))
 
 
 def _survey(load: Loader, scenario: str, design: str, most: int) -> Survey | str:

@@ -23,6 +23,9 @@ from zonedev.mutate.separate import switch_of
 from zonedev.mutate.switch import REFUSED, Switches, switched
 from zonedev.scenarios.base import Scenario, full_scope
 
+#: What a single run that breaks no rule ends with, where it says something else than the original.
+DIFFERS = "differs"
+
 #: How many times the states of the original a mutant may have, and how many it may have anyway.
 TIMES, ANYWAY = 4, 10_000
 
@@ -33,7 +36,10 @@ AT_ONCE, FEW, MANY = 300_000, 50, 500
 
 @dataclass(frozen=True)
 class Judgement:
-    """What a scenario ends with, and after how many steps; `verdict` "" is no answer, `why` says why."""
+    """What a scenario ends with, and after how many steps; `verdict` "" is no answer, `why` says why.
+
+    Of a single run DIFFERS: no rule breaks, but it says something else, which `why` has.
+    """
 
     verdict: str
     rule: str | None = None

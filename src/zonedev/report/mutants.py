@@ -6,8 +6,10 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import Any
 
+from zonedev.explore.check import HOLDS
 from zonedev.explore.trace import short_path
 from zonedev.mutate.campaign import (
+    HARMLESS,
     KILLED,
     OPEN,
     REFUSED,
@@ -19,10 +21,13 @@ from zonedev.mutate.campaign import (
     Outcome,
 )
 from zonedev.mutate.mutants import Mutant
+from zonedev.mutate.trial import DIFFERS, Judgement
 from zonedev.report.json import SCHEMA_VERSION
 from zonedev.report.table import grid
 from zonedev.report.text import plural, wrapped
 
+#: What a single run does without a mutant.
+HELD = Judgement(HOLDS)
 NOTHING = "nothing in the catalogue needs it"
 
 
@@ -37,6 +42,7 @@ def said(campaign: Campaign, outcome: Outcome) -> str:
     return {
         SURVIVED: NOTHING,
         OPEN: f"undecided in {', '.join(outcome.undecided)}",
+        HARMLESS: "only makes a critical section longer",
         SAME: "changes no state of any scenario",
         UNREACHED: "no scenario comes here",
         REFUSED: f"does not lower: {outcome.refused}",
@@ -48,10 +54,14 @@ def needed(campaign: Campaign, outcome: Outcome) -> str:
     """Which verdict a killed mutant turns, and how."""
     found, killer = outcome.found, outcome.killer
     assert found is not None and killer is not None
-    original = campaign.originals[killer]
+    if found.verdict == DIFFERS:
+        return f"needed in {killer}: {found.why}"
+    original = campaign.originals.get(killer, HELD)
     if found.rule is None:
         return f"needed by {original.rule} in {killer}, which holds without"
     instead = "" if original.rule is None else f", instead of {original.rule}"
+    if not found.steps:  # of a single run
+        return f"needed by {found.rule} in {killer}: {found.why}"
     return f"needed by {found.rule} in {killer} ({plural(found.steps, 'step', 'steps')}{instead})"
 
 
@@ -71,7 +81,7 @@ def explained(campaign: Campaign) -> str:
         if not told:
             lines.append("  no line of it is a step, or decides about one")
     lines += ["", *summary(campaign)]
-    seen = [o for o in campaign.outcomes if o.state == KILLED]
+    seen = [o for o in campaign.outcomes if o.state == KILLED and o.killer in campaign.originals]
     if seen:
         command = f"zonedev check {seen[0].killer} --design {campaign.design}~{seen[0].mutant.name}"
         lines.append(wrapped(f"see for yourself: {command}"))
@@ -120,6 +130,7 @@ def summary(campaign: Campaign) -> Iterator[str]:
     yield wrapped(f"{campaign.design}: {killed} of {plural(counted, 'mutant', 'mutants')} killed{share}")
     others = [
         (campaign.count(OPEN), "undecided"),
+        (campaign.count(HARMLESS), "that only make a critical section longer"),
         (campaign.count(SAME), "that change no state of any scenario"),
         (campaign.count(UNREACHED), "where no scenario comes"),
         (campaign.count(REFUSED), "that do not lower"),
@@ -162,7 +173,8 @@ def mutant_object(campaign: Campaign, outcome: Outcome) -> dict[str, Any]:
         "verdict": found.verdict if found else None,
         "rule": found.rule if found else None,
         "steps": found.steps if found else None,
-        "instead_of": campaign.originals[outcome.killer].rule if outcome.killer else None,
+        "why": found.why or None if found else None,
+        "instead_of": campaign.originals.get(outcome.killer, HELD).rule if outcome.killer else None,
         "refused": outcome.refused if outcome.state == REFUSED else None,
         "asked": len(outcome.asked),
     }

@@ -25,6 +25,9 @@ SHORT = {
     "mirror-coherent": "mirror",
     "exclusive-access": "exclusiv",
     "one-live-copy": "one-copy",
+    "lock-balance": "lock",
+    "nothing-left": "left",
+    "tlb-flushed": "tlb",
     "kernel-asserts": "warn",
     "suite-asserts": "suite",
 }

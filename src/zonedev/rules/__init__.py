@@ -7,6 +7,8 @@ from zonedev.rules.blocks import BLOCK_REUSE, MAPPING_EXACT
 from zonedev.rules.counts import REFCOUNT_EXACT
 from zonedev.rules.devices import EXCLUSIVE_ACCESS, IN_USE, MIRROR_COHERENT, ONE_LIVE_COPY
 from zonedev.rules.integrity import DATA_INTEGRITY
+from zonedev.rules.leftovers import NOTHING_LEFT, TLB_FLUSHED
+from zonedev.rules.locks import LOCK_BALANCE, LOCKS_HELD
 from zonedev.rules.suites import SUITE_ASSERTS
 from zonedev.rules.unbind import UNBIND_DRAINED
 
@@ -24,6 +26,7 @@ KERNEL_ASSERTS = Rule(
     "kernel-asserts",
     "safety",
     "No WARN_ON, BUG_ON or VM_BUG_ON of the specified code fires, and no NULL pointer is followed.",
+    LOCKS_HELD,
 )
 REMOVAL_TERMINATES = Rule(
     "removal-terminates", "progress", "Unbind can always still finish, and does, if pins and accesses end."
@@ -52,6 +55,9 @@ RULES: dict[str, Rule] = {
         REMOVAL_TERMINATES,
         TRUNCATE_TERMINATES,
         FAULT_TERMINATES,
+        LOCK_BALANCE,
+        NOTHING_LEFT,
+        TLB_FLUSHED,
         KERNEL_ASSERTS,
         SUITE_ASSERTS,
     )

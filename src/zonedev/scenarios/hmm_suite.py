@@ -12,14 +12,21 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from zonedev.scenarios.base import Case, Expected, Scope, holds
-from zonedev.scenarios.parts import MIRROR_RULES, Event
+from zonedev.scenarios.parts import END_RULES, MIRROR_RULES, Event
 
 MEMORY = Scope("private", meaning="the memory of the devices", choices=("private", "coherent"))
 COHERENT = Scope("coherent", meaning=MEMORY.meaning, choices=MEMORY.choices)
 BOTH = ("linux-6.12", "linux-7.2")
 RULES = ("suite-asserts", *MIRROR_RULES)
 #: Where pages of files are mapped, of which the others know nothing.
-FILE_RULES = ("suite-asserts", "kernel-asserts", "no-deadlock", "no-lost-wakeup", "page-lifetime")
+FILE_RULES = (
+    "suite-asserts",
+    "kernel-asserts",
+    "no-deadlock",
+    "no-lost-wakeup",
+    "page-lifetime",
+    *END_RULES,
+)
 
 
 class HmmTest(Case):

@@ -31,6 +31,8 @@ PUD = Scope("pud", meaning=SIZE.meaning, choices=SIZE.choices)
 FILE_SIZE = Scope("pte", meaning="the level at which the file maps", choices=("pte", "pmd"))
 FILE_PMD = Scope("pmd", meaning=FILE_SIZE.meaning, choices=FILE_SIZE.choices)
 FILE_PAGES = Scope(1, 1, 3, "pages of the file")
+#: What holds wherever calls come to their end.
+END_RULES: tuple[str, ...] = ("lock-balance", "nothing-left", "tlb-flushed")
 #: The rules of stories about pins and blocks.  That v4.17 to v6.14 warn where a page in use is
 #: taken from its file, and go on, is a scenario of its own.
 BLOCK_RULES: tuple[str, ...] = (
@@ -42,6 +44,7 @@ BLOCK_RULES: tuple[str, ...] = (
     "no-deadlock",
     "no-lost-wakeup",
     "truncate-terminates",
+    *END_RULES,
 )
 #: The same of unbind.
 UNBIND_RULES: tuple[str, ...] = (
@@ -52,6 +55,7 @@ UNBIND_RULES: tuple[str, ...] = (
     "no-deadlock",
     "no-lost-wakeup",
     "removal-terminates",
+    *END_RULES,
 )
 #: The rules of stories about memory that devices reach.
 PRIVATE_RULES: tuple[str, ...] = (
@@ -64,6 +68,7 @@ PRIVATE_RULES: tuple[str, ...] = (
     "no-lost-wakeup",
     "fault-terminates",
     "kernel-asserts",
+    *END_RULES,
 )
 #: The same where a device goes.
 UNBIND_PRIVATE_RULES: tuple[str, ...] = (
@@ -73,6 +78,7 @@ UNBIND_PRIVATE_RULES: tuple[str, ...] = (
     "no-deadlock",
     "no-lost-wakeup",
     "removal-terminates",
+    *END_RULES,
 )
 MIRROR_RULES: tuple[str, ...] = ("exclusive-access", *PRIVATE_RULES)
 EXCLUSIVE_RULES: tuple[str, ...] = (*MIRROR_RULES, "removal-terminates")
