@@ -26,7 +26,7 @@ demo: $(READY)
 	@echo; $(MAKE) --no-print-directory conform KERNELS=5.10,6.1,6.12,7.2 SCENARIOS=devdax-unbind-vs-pin
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist loadgroup
 
 # The same on real kernels.  Exit code 3 of set-up means that something is missing, which is said: no
 # failure.  Once they are there, a run that cannot be made is one.

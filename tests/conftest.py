@@ -18,6 +18,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--whole", action="store_true", help="every pair of the catalogue, not a choice of them")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Guests of several tests at a time would wait for each other's CPUs."""
+    for item in items:
+        if item.get_closest_marker("real"):
+            item.add_marker(pytest.mark.xdist_group("guests"))
+
+
 ROOT = Path(__file__).resolve().parents[1]
 
 

@@ -28,6 +28,8 @@ from zonedev.explore.result import Exploration, Limits, Question
 from zonedev.lang.errors import SpecError, ZonedevError
 from zonedev.lang.transition import TransitionSystem, lower
 
+pytestmark = pytest.mark.xdist_group("cluster")  # what its fixtures make is made once
+
 SMALL = 3000  # states
 
 

@@ -15,7 +15,7 @@ from zonedev.kernel.p2pdma import PciDev
 from zonedev.kernel.page import DevPagemap, Page
 from zonedev.kernel.pgtable import Vma
 from zonedev.lang.primitives import WARN_ON
-from zonedev.lang.runtime import atomic
+from zonedev.lang.runtime import atomic, free
 from zonedev.scenarios.base import Scenario
 from zonedev.scenarios.coherent import (
     LONGTERM,
@@ -91,6 +91,7 @@ class NoGracePeriod(PagemapGoesLast):
         p2pdma = pdev.p2pdma
         pdev.p2pdma = None
         k.gen_pool_destroy(pdev, p2pdma.pool)
+        free(p2pdma)
 
 
 class FreeGivesBackLast(Linux612):
@@ -117,7 +118,10 @@ class LinksFirst(Linux72):
     def call_mmap_prepare(k, vma: Vma) -> bool:
         """Where faults would fill the page table this order would not matter."""
         k.vma_link_file(vma)
-        return super().call_mmap_prepare(vma)
+        if super().call_mmap_prepare(vma):
+            return True
+        k.unlink_file_vma(vma)
+        return False
 
 
 class PinsWhereItIs(Linux72):

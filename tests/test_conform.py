@@ -17,6 +17,8 @@ from zonedev.lab.compare import AGREES, DIFFERS, NOT_RUN, OOPS, Conformance, Row
 from zonedev.lab.guests import BootFailed
 from zonedev.report.conformance import render
 
+pytestmark = pytest.mark.xdist_group("conform")  # what its fixtures make is made once
+
 NAMES = sorted(path.stem for path in RECORDINGS.glob("*.json"))
 WAITS, OOPSES, WORKER = (f"devdax-unbind-vs-pin-{kernel}" for kernel in ("5.10", "7.2", "6.1"))
 MAPPING = "devdax-unbind-vs-mapping-6.12"

@@ -15,6 +15,8 @@ import pytest
 
 from zonedev.lab.ccode import GUEST
 
+pytestmark = pytest.mark.xdist_group("agent")  # what its fixtures make is made once
+
 PAGE = 4096
 SECONDS = 10.0
 

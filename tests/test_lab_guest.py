@@ -23,6 +23,8 @@ from zonedev.lab.layout import Layout
 from zonedev.lab.memory import symbols
 from zonedev.lab.qemu import Hardware
 
+pytestmark = pytest.mark.xdist_group("guests")  # one guest at a time, as in conftest.py
+
 NONE = Hardware(nvdimms=())
 VMEMMAP = 0xFFFFEA0000000000
 UNBIND = "/sys/bus/dax/drivers/device_dax/unbind"

@@ -24,6 +24,8 @@ from zonedev.explore.result import DEADLOCK, Limits
 from zonedev.lang.errors import SpecError, ZonedevError
 from zonedev.lang.transition import lower
 
+pytestmark = pytest.mark.xdist_group("ray")  # what its fixtures make is made once
+
 ray = pytest.importorskip("ray", reason="needs Ray: pip install 'zonedev[ray]'")
 
 

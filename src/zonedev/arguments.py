@@ -78,6 +78,7 @@ def for_kernel(
 
 def check_kind(method: Callable[..., Any], name: str, value: Any) -> None:
     """ZonedevError unless `value` is of the class that the function names for its argument."""
+    method = inspect.unwrap(method)  # monitors may watch it
     function = getattr(method, "__func__", method)
     hint = function.__annotations__.get(name)
     cls = int if hint == "int" else function.__globals__.get(str(hint))

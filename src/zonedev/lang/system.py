@@ -187,7 +187,7 @@ class System:
             return result
 
         watched.watches = (method, name)  # type: ignore[attr-defined]
-        watched.__signature__ = shape  # type: ignore[attr-defined]
+        watched.__wrapped__ = method  # type: ignore[attr-defined]
         return watched
 
     # --- set-up ------------------------------------------------------------------------------
