@@ -24,7 +24,7 @@ from zonedev.explore.fair import Unsure
 from zonedev.explore.pygen import generate
 from zonedev.explore.python import PythonEngine
 from zonedev.explore.reduce import facts, merge, movers, por, reduced, symmetry
-from zonedev.explore.result import LOST_WAKEUP, Question
+from zonedev.explore.result import LOST_WAKEUP, Limits, Question
 from zonedev.lang.errors import SpecError
 from zonedev.lang.transition import TransitionSystem, lower
 
@@ -242,8 +242,10 @@ def test_like_tasks_are_found(tmp_path: Path) -> None:
 EVERY = ("merge", "symmetry", "por")
 
 
-@pytest.mark.parametrize("engine", ["python", "native"])
-@pytest.mark.parametrize("rule", sorted({"page-lifetime", "no-lost-wakeup", "no-deadlock"} & SEEDS.keys()))
+@pytest.mark.parametrize(
+    ("rule", "engine"),
+    [*((rule, "python") for rule in SEEDS), ("page-lifetime", "native"), ("no-lost-wakeup", "native")],
+)
 def test_a_check_finds_the_seeded_bug(rule: str, engine: str) -> None:
     """The same counterexample as without, since the shortest one is looked for without."""
     seed = SEEDS[rule]
@@ -261,6 +263,37 @@ def test_a_check_that_holds_names_the_reductions(engine: str) -> None:
     found = check(scenario, DESIGNS["linux-7.2"], engine=engine, reductions=EVERY)
     assert (found.verdict, found.reductions) == ("holds", EVERY)
     assert found.states < 18_505 / 20
+
+
+@pytest.mark.parametrize("design", ["linux-5.10", "linux-6.15"])  # the second is violated
+def test_large_spaces_are_merged(design: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unless somebody says that they should not be; the next time at once."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(runner, "SMALL", 1000)
+    scenario = catalogue.load().everything()["devdax-pinners-vs-unbind"]
+    plain = check(scenario, DESIGNS[design], reductions=())
+    monkeypatch.setattr(runner, "LARGE", 5000)
+    assert check(scenario, DESIGNS[design], reductions=()).states == plain.states
+    first = check(scenario, DESIGNS[design])
+    monkeypatch.setattr(runner.Runner, "python", None)  # it is not asked any more
+    again = check(scenario, DESIGNS[design], limits=Limits(seconds=100.0))
+    for found in (first, again):
+        assert (found.verdict, found.rule, found.engine) == (plain.verdict, plain.rule, "native")
+        if plain.verdict == "holds":
+            assert found.reductions == ("merge",) and found.states < plain.states / 2
+        else:
+            assert found.reductions == () and found.trace == plain.trace
+
+
+def test_few_states_are_not_merged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(runner, "SMALL", 1000)
+    monkeypatch.setattr(runner, "LARGE", 5000)
+    scenario = catalogue.load().everything()["devdax-pinners-vs-unbind"]
+    found = check(scenario, DESIGNS["linux-5.10"], limits=Limits(states=4000))
+    assert (found.verdict, found.stopped, found.reductions) == ("undetermined", "--max-states 4000", ())
+    found = check(scenario, DESIGNS["linux-5.10"], limits=Limits(states=40_000))
+    assert (found.verdict, found.reductions) == ("holds", ("merge",))  # of 34,231 states
 
 
 def test_a_long_way_is_walked_back(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from zonedev.commands import COMMANDS, Context, run
 from zonedev.commands.context import complain
 from zonedev.explore.matrix import Loader
 from zonedev.explore.on import address_of
-from zonedev.explore.reduce import DEFAULT, REDUCTIONS, named
+from zonedev.explore.reduce import REDUCTIONS, named
 from zonedev.lab.errors import LabError
 from zonedev.lang.errors import ZonedevError
 
@@ -163,7 +163,7 @@ def add_check(found: Parser) -> None:
         type=positive,
         help="threads of the native engine (default: 1), or processes (default: one a core of the cluster)",
     )
-    add_reduce(found)
+    add_reduce(found, None)
     found.add_argument("--checkpoint", metavar="DIR", help="keep there how far the native engine has come")
     found.add_argument("--resume", action="store_true", help="go on from what --checkpoint DIR has")
     add_on(found)
@@ -176,12 +176,12 @@ def add_on(found: Parser) -> None:
     )
 
 
-def add_reduce(found: Parser) -> None:
+def add_reduce(found: Parser, default: tuple[str, ...] | None) -> None:
     found.add_argument(
         "--reduce",
         metavar="R,...",
         type=reductions,
-        default=DEFAULT,
+        default=default,
         help=f"fewer states, the same verdict: {', '.join(REDUCTIONS)}, or none (docs/reductions.md)",
     )
 
@@ -199,7 +199,7 @@ def add_matrix(found: Parser) -> None:
         "--suite", choices=("hmm-tests",), help="the cases of a kernel's own tests instead of the scenarios"
     )
     add_cells(found)
-    add_reduce(found)
+    add_reduce(found, ())
 
 
 def add_mutants(found: Parser, *positional: str) -> None:

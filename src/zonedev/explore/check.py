@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from zonedev.explore.cache import Cache, directory
 from zonedev.explore.judge import Judge
 from zonedev.explore.lowered import lowered
-from zonedev.explore.reduce import DEFAULT
 from zonedev.explore.result import Limits, Question, Report
 from zonedev.explore.runner import Runner
 from zonedev.explore.stepper import start
@@ -84,7 +83,7 @@ def check(
     known: Mapping[str, Rule] | None = None,
     design_name: str | None = None,
     all_violations: bool = False,
-    reductions: Sequence[str] = DEFAULT,
+    reductions: Sequence[str] | None = None,
     checkpoint: Checkpoint | None = None,
     on: str | None = None,
 ) -> Verdict:
@@ -95,7 +94,8 @@ def check(
     `known` are the rules that exist (the built-in ones by default), of which `rules`
     selects some.  Ctrl-C ends in an undetermined verdict.  With `all_violations` the search
     goes on after the first violation, and all are listed.  `reductions` are names out of
-    `REDUCTIONS`.  With a `checkpoint` the native engine searches, and can go on from it.
+    `REDUCTIONS`; None lets the engine `auto` merge the steps of very large spaces.  With a
+    `checkpoint` the native engine searches, and can go on from it.
     """
     begun = time.perf_counter()
     selection = select(scenario, built_in_rules() if known is None else known, rules)

@@ -1,4 +1,5 @@
-"""Which engine explores: the one that is asked for, or small spaces in CPython and others compiled.
+"""Which engine explores: the one that is asked for, or small spaces in CPython, others compiled, and
+the largest with merged steps.
 
 A reduced search is asked whether there is a violation.  Where it finds one, the search without
 reductions says which is the shortest, as far as that is not out of proportion.
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 #: Where the automatic choice moves on from CPython to compiled code: CPython takes about as
 #: long to come here as the steps of a scenario take to compile.
 SMALL = 30_000
+#: Where it begins anew with merged steps (docs/reductions.md), unless reductions are named: to merge and
+#: compile them takes about as long as compiled code takes to come here.
+LARGE = 4_000_000
 
 #: How many more states than a reduced search the search for the shortest violation may take.
 SHORTEST_FACTOR, SHORTEST_STATES = 50, 1_000_000
@@ -47,7 +51,8 @@ class Engine(Protocol):
 class Runner:
     """Chooses an engine and explores, here or where `on` says (see on.py).
 
-    `used` are the reductions that the answer rests on.
+    `reductions` are those to use; with None the automatic choice of the engine decides.  `used` are
+    those that the answer rests on.
     """
 
     def __init__(
@@ -57,7 +62,7 @@ class Runner:
         limits: Limits,
         report: Report | None,
         workers: int,
-        reductions: Sequence[str] = (),
+        reductions: Sequence[str] | None = None,
         checkpoint: Checkpoint | None = None,
         on: str | None = None,
     ) -> None:
@@ -133,51 +138,69 @@ class Runner:
         return found
 
     def auto(self) -> Exploration:
-        """Small spaces in CPython; larger ones from the beginning, compiled.
+        """Stages, each of which begins anew where the one before has come to its most states.
 
-        A space that was large the last time begins there.
+        A space that was larger the last time begins in a later one.
         """
-        own = self.limits.states
-        small = SMALL if own is None else min(SMALL, own)
-        if self.known_as_large() and small != own and native_engine() is not None:
-            return self.native()
-        found = self.python(replace(self.limits, states=small))
-        if found.stopped != f"--max-states {small}" or small == own:
-            return found
-        if native_engine() is None:
-            return self.python()
-        self.remember_as_large()
-        rest = self.limits
-        if rest.seconds is not None:
-            rest = replace(rest, seconds=max(0.0, rest.seconds - found.seconds))
-        first, found = found, self.native(rest)
+        asked, begun, own = self.limits, time.perf_counter(), self.limits.states
+        found: Exploration | None = None
+        for most, explore in self.stages():
+            first, engine, used = found, self.engine, self.used
+            if most is None or (own is not None and own <= most):
+                most = None
+            elif self.known_above(most):
+                continue
+            self.limits = replace(asked, states=most or own)
+            if asked.seconds is not None:
+                left = asked.seconds - time.perf_counter() + begun
+                self.limits = replace(self.limits, seconds=max(0.0, left))
+            found = explore()
+            if most is None or found.stopped != f"--max-states {most}":
+                break
+            self.remember_above(most)
+        self.limits = asked
+        assert found is not None
         if found.stopped is not None and found.stopped.startswith("--max-seconds"):
-            found.stopped = f"--max-seconds {self.limits.seconds:g}"
-            if found.states < first.states:  # it hardly came further than to compile
-                first.stopped, self.engine = found.stopped, "python"
-                return first
+            if first is not None and found.states < first.states:  # it hardly came further than to compile
+                found, self.engine, self.used = first, engine, used
+            found.stopped = f"--max-seconds {asked.seconds:g}"
         return found
 
-    def known_as_large(self) -> bool:
-        return self.large is not None and Cache(directory()).read(self.large) is not None
+    def stages(self) -> list[tuple[int | None, Callable[[], Exploration]]]:
+        """Ways to explore, and up to how many states."""
+        if native_engine() is None:
+            return [(None, self.python)]
+        if self.reductions is not None or self.on is not None or self.question.everything:
+            return [(SMALL, self.python), (None, self.native)]
+        return [(SMALL, self.python), (LARGE, self.native), (None, self.merged)]
 
-    def remember_as_large(self) -> None:
-        if self.large is not None:
-            Cache(directory()).write(self.large, b"")
+    def merged(self) -> Exploration:
+        """As `native`, with merged steps."""
+        return self.reduced(self.native, ("merge",), time.perf_counter())
 
-    @property
-    def large(self) -> str | None:
-        """What is kept of a system that has more than SMALL states."""
-        return None if self.system.digest is None else name_of("large", str(SMALL), self.system.digest)
+    def known_above(self, states: int) -> bool:
+        """Whether the space was larger than that the last time."""
+        kept = self.larger(states)
+        return kept is not None and Cache(directory()).read(kept) is not None
 
-    def python(self, limits: Limits | None = None) -> Exploration:
+    def remember_above(self, states: int) -> None:
+        kept = self.larger(states)
+        if kept is not None:
+            Cache(directory()).write(kept, b"")
+
+    def larger(self, states: int) -> str | None:
+        """What is kept of a system that has more states than that."""
+        digest = self.system.digest
+        return None if digest is None else name_of("large", str(states), digest)
+
+    def python(self) -> Exploration:
         self.engine = "python"
         self.explored = engine = PythonEngine(self.system)
         if self.system is self.ts:
             self._code = engine.code
-        return engine.explore(self.question, limits or self.limits, self._watch)
+        return engine.explore(self.question, self.limits, self._watch)
 
-    def native(self, limits: Limits | None = None) -> Exploration:
+    def native(self) -> Exploration:
         self.engine = "native"
         make = native_engine(self.on)
         if make is None:
@@ -185,8 +208,8 @@ class Runner:
         engine = make(self.system, self.workers)
         self.explored = engine if self.on is None else None  # a cluster keeps none
         if self.checkpoint is None:
-            return engine.explore(self.question, limits or self.limits, self._watch)
-        return engine.explore(self.question, limits or self.limits, self._watch, self.checkpoint)
+            return engine.explore(self.question, self.limits, self._watch)
+        return engine.explore(self.question, self.limits, self._watch, self.checkpoint)
 
     def _watch(self, progress: Progress) -> None:
         self._seen = progress

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from zonedev.explore.reduce.symmetry import Symmetry
 
 REDUCTIONS = ("merge", "symmetry", "por")
-#: What is used where nothing is asked for.
-DEFAULT: tuple[str, ...] = ()
 NOTHING = Cache(None)  # is kept
 
 Path = list[tuple[int, int]]
