@@ -106,7 +106,9 @@ def own(case: Case, workers: int, place: Path, limits: Limits) -> Row:
     found = json.loads(ran.text[ran.text.index("{") :])
     with ProcessPoolExecutor(1, get_context("spawn")) as pool:
         search = min(pool.submit(searched, case, workers).result(), ran.seconds)
-    answer = Answer(found["states"], None, found["rule"], None, None, ran.seconds - search, search, ran.memory)
+    answer = Answer(
+        found["states"], None, found["rule"], None, None, ran.seconds - search, search, ran.memory
+    )
     return Row(answer, ", ".join(found.get("reductions", ())))
 
 
