@@ -135,3 +135,37 @@ def test_killed_ten_times(tmp_path: Path) -> None:
             assert rest == wanted + "\n"
             break
     assert kills > 3
+
+
+LARGE = """
+import sys
+from zonedev import cli
+from zonedev.explore import native_checkpoint
+native_checkpoint.EVERY = native_checkpoint.SHARE = 1
+raise SystemExit(cli.main(sys.argv[1:]))
+"""
+
+
+def test_a_large_check_killed_ten_times(tmp_path: Path, pytestconfig: pytest.Config) -> None:
+    """zonedev itself, with 14 million states: what it prints is the same, byte for byte."""
+    if not pytestconfig.getoption("--whole"):
+        pytest.skip("a check of 14,144,265 states, which takes minutes: with --whole")
+    moments = random.Random(0)
+    command = [sys.executable, "-c", LARGE, "check", "devdax-pinners-vs-unbind", "--design", "linux-4.5"]
+    command += ["--scope", "processes=4", "--resume", "--checkpoint"]
+    wanted = subprocess.run([*command, tmp_path / "one"], capture_output=True, check=True).stdout
+    assert b"(14144265 states" in wanted.replace(b"\n    ", b" ")
+    kept = []  # the sizes of the checkpoint when the search was killed
+    while len(kept) < 10:
+        child = subprocess.Popen([*command, tmp_path / "other"], stdout=subprocess.PIPE)
+        time.sleep(moments.uniform(1.5, 5.0))
+        child.kill()
+        text, _ = child.communicate()
+        if child.returncode == 0:
+            break
+        file = tmp_path / "other" / "search"
+        kept.append(file.stat().st_size if file.exists() else 0)
+    else:
+        text = subprocess.run([*command, tmp_path / "other"], capture_output=True, check=True).stdout
+    assert text == wanted
+    assert len(kept) > 4 and len(set(kept)) > 2, f"it was not killed on its way: {kept}"
