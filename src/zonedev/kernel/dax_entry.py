@@ -106,27 +106,28 @@ class DaxEntries(Files):
         """The rest of dax_writeback_one(), which returns without xa_lock (fs/dax.c)."""
         inode.i_pages[index] = replace(entry, locked=True)
         spin_unlock(inode.xa_lock)
-        k.mkclean(inode.mapping, index)
+        k.mkclean(inode.mapping, index, entry.page)
         spin_lock(inode.xa_lock)
         inode.i_pages[index] = replace(entry, dirty=False)
         wake_up_next(inode.waiters[index])
         spin_unlock(inode.xa_lock)
 
-    def mkclean(k, mapping: AddressSpace, index: int) -> None:
+    def mkclean(k, mapping: AddressSpace, index: int, page: Page) -> None:
         """pfn_mkclean_range() of every VMA that maps the entry (mm/rmap.c)."""
         down_read(mapping.i_mmap_rwsem)
         for vma in mapping.vmas:
             if vma.in_i_mmap:
-                k.page_vma_mkclean_one(vma, vma.start + index)
+                k.page_vma_mkclean_one(vma, vma.start + index, page)
         up_read(mapping.i_mmap_rwsem)
 
-    def page_vma_mkclean_one(k, vma: Vma, at: int) -> None:
-        """Write-protect and clean one entry, and flush (mm/rmap.c)."""
+    def page_vma_mkclean_one(k, vma: Vma, at: int, page: Page) -> None:
+        """Write-protect and clean one entry, and flush; a private copy is another page (mm/rmap.c;
+        mm/page_vma_mapped.c, check_pte)."""
         mm = vma.mm
         table = mm.pte if vma.size == "pte" else mm.pmd
         spin_lock(mm.ptl)
         entry = table[at]
-        if entry.present and (entry.dirty or entry.write):
+        if entry.present and entry.page is page and (entry.dirty or entry.write):
             with atomic("ptep_clear_flush() begins with one xchg"):
                 entry = table[at]
                 table[at] = NONE

@@ -11,6 +11,7 @@ from zonedev.rules.leftovers import NOTHING_LEFT, TLB_FLUSHED
 from zonedev.rules.locks import LOCK_BALANCE, LOCKS_HELD
 from zonedev.rules.suites import SUITE_ASSERTS
 from zonedev.rules.unbind import UNBIND_DRAINED
+from zonedev.rules.writeback import FSYNC_COMPLETE
 
 PAGE_LIFETIME = Rule(
     "page-lifetime",
@@ -46,6 +47,7 @@ RULES: dict[str, Rule] = {
         MAPPING_EXACT,
         BLOCK_REUSE,
         DATA_INTEGRITY,
+        FSYNC_COMPLETE,
         MIRROR_COHERENT,
         EXCLUSIVE_ACCESS,
         ONE_LIVE_COPY,
