@@ -8,6 +8,7 @@ from zonedev.kernel.page import Page
 from zonedev.kernel.pgtable import NONE, Vma
 from zonedev.lang.primitives import (
     BUG_ON,
+    WARN_ON,
     down_read,
     finish_wait,
     prepare_to_wait,
@@ -100,6 +101,7 @@ class DaxEntries(Files):
         if not entry.dirty or entry.locked:
             spin_unlock(inode.xa_lock)
             return
+        WARN_ON(entry.empty or entry.zero, "dax_writeback_one() of an entry without a block")
         k.dax_writeback_locked(inode, index, entry)
 
     def dax_writeback_locked(k, inode: Inode, index: int, entry: DaxEntry) -> None:
@@ -138,8 +140,8 @@ class DaxEntries(Files):
     # --- memory_failure --------------------------------------------------------------------------------
 
     def memory_failure(k, page: Page) -> bool:
-        """mf_generic_kill_procs(), which ext4 and XFS without rmapbt get: lock the folio's entry,
-        unmap the file, unlock; false for EBUSY.  Who had it mapped is killed, which is left out
+        """mf_generic_kill_procs(), which ext4, XFS without rmapbt and device-dax get: lock the folio's
+        entry, unmap the file, unlock; false for EBUSY.  Who had it mapped is killed, which is left out
         (mm/memory-failure.c)."""
         folio = k.page_folio(page)
         if not k.dax_lock_folio(folio):
@@ -151,19 +153,26 @@ class DaxEntries(Files):
 
     def unmap_mapping_of(k, mapping: AddressSpace) -> None:
         """unmap_mapping_range() of a mapping that was looked up (mm/memory-failure.c)."""
+        for dax in k.dax_devices():
+            if mapping is dax.mapping:
+                k.unmap_mapping_range(dax.mapping)
         for inode in k.inodes():
             if mapping is inode.mapping:
                 k.unmap_mapping_range(inode.mapping)
 
     def dax_lock_folio(k, folio: Page) -> bool:
         """Lock the entry of a folio whose file the caller does not know; false where it has
-        none (fs/dax.c)."""
+        none.  That of a device needs no lock (fs/dax.c)."""
         while True:
             rcu_read_lock()
             mapping = folio.mapping
             if mapping is None:
                 rcu_read_unlock()
                 return False
+            for dax in k.dax_devices():
+                if mapping is dax.mapping:
+                    rcu_read_unlock()
+                    return True
             for inode in k.inodes():
                 if mapping is inode.mapping:
                     locked = k.dax_lock_entry_of(inode, folio)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from zonedev.rules.anonymous import ANON_ASSERTS
 from zonedev.rules.base import Rule
 from zonedev.rules.blocks import BLOCK_REUSE, MAPPING_EXACT
 from zonedev.rules.counts import REFCOUNT_EXACT
@@ -27,7 +28,7 @@ KERNEL_ASSERTS = Rule(
     "kernel-asserts",
     "safety",
     "No WARN_ON, BUG_ON or VM_BUG_ON of the specified code fires, and no NULL pointer is followed.",
-    LOCKS_HELD,
+    (*LOCKS_HELD, *ANON_ASSERTS),
 )
 REMOVAL_TERMINATES = Rule(
     "removal-terminates", "progress", "Unbind can always still finish, and does, if pins and accesses end."

@@ -21,6 +21,16 @@ def written_back(k: Any, inode: Inode) -> None:
                 tagged(inode, index, vma.mm.pte[vma.start + index])
             elif index < vma.nr:
                 tagged(inode, index, vma.mm.pmd[vma.start + index])
+            if index < vma.nr and vma.size == "pte":
+                in_tlbs(inode, index, vma)
+
+
+def in_tlbs(inode: Inode, index: int, vma: Any) -> None:
+    """A store through a TLB entry that is dirty looks at no page table (mm/memory.c, zap_pte_range:
+    "force_flush")."""
+    for task in vma.mm.tasks:
+        if vma.start + index < len(task.tlb) and task.tlb[vma.start + index].dirty:
+            tagged(inode, index, task.tlb[vma.start + index])
 
 
 def tagged(inode: Inode, index: int, entry: Pte) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from zonedev.scenarios import dax_tests_files as files
 from zonedev.scenarios import dax_tests_maps as maps
+from zonedev.scenarios import dax_tests_private as private
 from zonedev.scenarios.dax_suite import DaxTest, pmd
 
 EITHER = (
@@ -25,16 +26,19 @@ EITHER = (
     maps.Fork,
     maps.ForkTruncate,
     maps.Poison,
+    maps.PoisonDevice,
+    maps.UnlinkExit,
+    maps.FsyncHole,
     maps.DirectIo,
     maps.DeviceDax,
 )
 SMALL = (
-    maps.FsyncPrivate,
-    maps.PrivateCopy,
-    maps.PrivateUnread,
-    maps.PrivateReadCopied,
-    maps.PrivatePunched,
-    maps.PrivateUnbound,
+    private.FsyncPrivate,
+    private.PrivateCopy,
+    private.PrivateUnread,
+    private.PrivateReadCopied,
+    private.PrivatePunched,
+    private.PrivateUnbound,
 )
 
 DAX_TESTS: tuple[type[DaxTest], ...] = (*(each for case in EITHER for each in (case, pmd(case))), *SMALL)

@@ -1,10 +1,9 @@
-"""What happens to mappings: private ones, MAP_SYNC, fsync, fork, broken pages, devices that go."""
+"""What happens to mappings: MAP_SYNC, fsync, fork, direct I/O, broken pages, devices that go."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from zonedev.kernel import FOLL_WRITE
 from zonedev.scenarios.dax_suite import DaxTest, blocks, device, file, reads, sigbus, writes
 from zonedev.scenarios.parts import SIZE, Event
 
@@ -35,26 +34,6 @@ class Fsync(DaxTest):
         t.assert_eq("dirty", int(m.file.i_pages[m.n].dirty), 1)
 
 
-class FsyncPrivate(DaxTest):
-    """fsync() of a file leaves the copies of private mappings alone."""
-
-    source = "mmap(2): MAP_PRIVATE"
-
-    def setup(m: Any) -> None:
-        file(m, 1, 1)
-        m.private = m.task("A").mmap(m.file, private=True)
-        m.copy = m.task("A").task.mm.vma_at[m.private].copies[0]
-
-    def task_A(t: Any, m: Any) -> None:
-        writes(t, m.va, 1)
-        writes(t, m.private, 2)
-        t.fsync(m.file)
-        writes(t, m.private, 3)
-        reads(t, m.va, 1)
-        reads(t, m.private, 3)
-        t.assert_eq("mappings", t.mappings_of(m.copy), 1)
-
-
 class Synchronous(DaxTest):
     """With MAP_SYNC the file's metadata are there before the program can write (mmap(2))."""
 
@@ -76,114 +55,6 @@ class Synchronous(DaxTest):
         writes(t, m.va, 3)
         reads(t, m.plain, 3)
         blocks(t, m, 2)
-
-
-class PrivateCopy(DaxTest):
-    """A private mapping shows the file until it is written to; the file knows nothing of that."""
-
-    source = "mmap(2): MAP_PRIVATE"
-
-    def setup(m: Any) -> None:
-        file(m, 2, 2)
-        m.private = m.task("A").mmap(m.file, private=True)
-
-    def task_A(t: Any, m: Any) -> None:
-        writes(t, m.va, 1)
-        writes(t, m.va + 1, 3)
-        reads(t, m.private, 1)
-        writes(t, m.private, 2)
-        reads(t, m.private, 2)
-        reads(t, m.va, 1)
-        reads(t, m.private + 1, 3)
-        t.madvise_dontneed(m.private)
-        reads(t, m.private, 1)
-        t.munmap(m.private)
-        reads(t, m.va, 1)
-
-
-class PrivateUnread(DaxTest):
-    """A private mapping is written to without being read: what is not written is the file's."""
-
-    source = "mmap(2): MAP_PRIVATE"
-
-    def setup(m: Any) -> None:
-        file(m, 2, 1)
-        m.file.pages[0].frame._values["data"] = 3
-        m.private = m.task("A").mmap(m.file, private=True)
-
-    def task_A(t: Any, m: Any) -> None:
-        page = t.pin_user_pages(m.private, FOLL_WRITE)
-        t.assert_eq("data", t.dma_read(page), 3)
-        t.unpin_user_page(page)
-        page = t.pin_user_pages(m.private + 1, FOLL_WRITE)
-        t.assert_eq("data", t.dma_read(page), 0)
-        t.unpin_user_page(page)
-        writes(t, m.private, 2)
-        reads(t, m.va, 3)
-        blocks(t, m, 1)
-
-
-class PrivateReadCopied(DaxTest):
-    """The same after it was read, the page of the file and the hole."""
-
-    source = "mmap(2): MAP_PRIVATE"
-
-    def setup(m: Any) -> None:
-        file(m, 2, 1)
-        m.file.pages[0].frame._values["data"] = 3
-        m.private = m.task("A").mmap(m.file, private=True)
-
-    def task_A(t: Any, m: Any) -> None:
-        reads(t, m.private, 3)
-        reads(t, m.private + 1, 0)
-        for at in range(2):
-            page = t.pin_user_pages(m.private + at, FOLL_WRITE)
-            t.assert_eq("data", t.dma_read(page), 0 if at else 3)
-            t.unpin_user_page(page)
-        t.assert_eq("mappings", t.mappings_of(m.file.pages[0]), 0)
-
-
-class PrivatePunched(DaxTest):
-    """A copy outlives a hole that is punched under it, and what was no copy reads as zeros."""
-
-    source = "mm/memory.c: even_cows; fallocate(2)"
-
-    def setup(m: Any) -> None:
-        file(m, 2, 2)
-        m.private = m.task("A").mmap(m.file, private=True)
-
-    def task_A(t: Any, m: Any) -> None:
-        writes(t, m.va, 1)
-        writes(t, m.va + 1, 1)
-        writes(t, m.private, 2)
-        reads(t, m.private + 1, 1)
-        t.punch_hole(m.file, 0, 2)
-        reads(t, m.private, 2)
-        reads(t, m.private + 1, 0)
-        reads(t, m.va, 0)
-        t.ftruncate(m.file, 0)
-        sigbus(t, m.private, False)
-        sigbus(t, m.private + 1, True)
-
-
-class PrivateUnbound(DaxTest):
-    """The device goes: nothing can be read or copied any more, but the copies stay."""
-
-    source = "mm/memory.c, fs/dax.c: SIGBUS, EIO"
-
-    def setup(m: Any) -> None:
-        file(m, 2, 2)
-        m.private = m.task("A").mmap(m.file, private=True)
-
-    def task_A(t: Any, m: Any) -> None:
-        writes(t, m.private, 2)
-        t.kill_dax(m.pmem)
-        reads(t, m.private, 2)
-        sigbus(t, m.private + 1, False)
-        sigbus(t, m.private + 1, True)
-        sigbus(t, m.va, False)
-        sigbus(t, m.va, True)
-        t.assert_eq("write", int(t.pwrite(m.file, 0)), 0)
 
 
 class Fork(DaxTest):
@@ -242,6 +113,39 @@ class ForkTruncate(DaxTest):
         sigbus(t, m.va, False)
 
 
+class UnlinkExit(DaxTest):
+    """A program exits with a mapping of a file that has no name any more: the block is free."""
+
+    source = "unlink(2), exit(2)"
+
+    def setup(m: Any) -> None:
+        file(m, 1, 1)
+        m.other = m.k.dax_file(m.pmem, blocks=0)
+
+    def task_A(t: Any, m: Any) -> None:
+        writes(t, m.va, 2)
+        t.unlink(m.file)
+        t.exit()
+        t.assert_eq("write", int(t.pwrite(m.other, 0)), 1)
+
+
+class FsyncHole(DaxTest):
+    """fsync() finds nothing to do where a hole was read."""
+
+    source = "fsync(2); fs/dax.c: WARN_ON_ONCE(dax_is_zero_entry(entry))"
+
+    def setup(m: Any) -> None:
+        file(m, 2)
+
+    def task_A(t: Any, m: Any) -> None:
+        reads(t, m.va, 0)
+        t.fsync(m.file)
+        writes(t, m.va, 2)
+        t.fsync(m.file)
+        reads(t, m.va, 2)
+        blocks(t, m, 1)
+
+
 class Poison(DaxTest):
     """memory_failure() unmaps the file of a page, all of it, and knows a page that is of none."""
 
@@ -259,6 +163,28 @@ class Poison(DaxTest):
         reads(t, m.va + m.n, 0)
         t.assert_eq("memory_failure", int(t.memory_failure(m.pmem.pages[m.n])), 1)
         t.assert_eq("mappings", t.mappings_of(m.pmem.pages[m.n]), 0)
+
+
+class PoisonDevice(DaxTest):
+    """The same of a device: a page that was never mapped is not known, another one is unmapped."""
+
+    source = "ndctl: test/device-dax.c, test_dax_poison()"
+    progress = "removal-terminates"
+    scope = {"size": SIZE}
+
+    def setup(m: Any) -> None:
+        m.n = 1 if m.scope["size"] == "pte" else 2
+        m.dax = m.k.device_dax(pages=2 * m.n, size=m.scope["size"], per_folio=m.n)
+        m.va = m.task("A").mmap(m.dax)
+
+    def task_A(t: Any, m: Any) -> None:
+        writes(t, m.va, 1)
+        t.assert_eq("memory_failure", int(t.memory_failure(m.dax.pages[m.n])), 0)
+        t.assert_eq("memory_failure", int(t.memory_failure(m.dax.pages[0])), 1)
+        t.assert_eq("mappings", t.mappings_of(m.dax.pages[0]), 0)
+        writes(t, m.va + m.n, 2)
+        t.assert_eq("memory_failure", int(t.memory_failure(m.dax.pages[m.n])), 1)
+        t.assert_eq("mappings", t.mappings_of(m.dax.pages[m.n]), 0)
 
 
 class DirectIo(DaxTest):
