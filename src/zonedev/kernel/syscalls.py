@@ -308,6 +308,10 @@ class Kernel(TestHmmIoctl):
         """Take a plain reference, without locks where that works (mm/gup.c)."""
         return k.held(k.gup_fast_fallback(va, flags | FOLL_GET))
 
+    def get_user_pages_fast_only(k, va: int, flags: int = FOLL_WRITE) -> Page | None:
+        """Take a plain reference without locks, or none (mm/gup.c)."""
+        return k.held(k.gup_fast(va, flags | FOLL_GET))
+
     def get_user_pages(k, va: int, flags: int = FOLL_WRITE) -> Page | None:
         """Take a plain reference, with the locks (mm/gup.c)."""
         return k.held(k.gup_longterm_locked(va, flags | FOLL_GET))

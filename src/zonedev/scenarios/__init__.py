@@ -26,6 +26,7 @@ from zonedev.scenarios.coherent import (
     CoherentUnbindVsPin,
 )
 from zonedev.scenarios.copy_on_write import (
+    CowReuse,
     DontneedVsDontneed,
     ForkVsPinned,
     ForkVsWriter,
@@ -57,6 +58,7 @@ from zonedev.scenarios.exclusive import (
     ExclusiveRetrySelf,
     ExclusiveSwapout,
     ExclusiveVsCpu,
+    ExclusiveVsDontneed,
     ExclusiveVsFork,
     ExclusiveVsGup,
     ExclusiveVsSecondDevice,
@@ -89,6 +91,7 @@ from zonedev.scenarios.huge_pages import (
     ThpPrivateUnbind,
 )
 from zonedev.scenarios.memory_failure_vs_truncate import MemoryFailureVsTruncate
+from zonedev.scenarios.moved_pages import MoveVsFork, MoveVsPin
 from zonedev.scenarios.p2pdma import (
     P2pdmaFreeVsMmap,
     P2pdmaFreeWritesLate,
@@ -228,6 +231,7 @@ SCENARIOS: dict[str, type[Scenario]] = {
         PinVsPinPmd,
         MemoryFailureVsFault,
         FilesAtWork,
+        CowReuse,
         ForkVsWriter,
         ForkVsPinned,
         DontneedVsDontneed,
@@ -237,6 +241,8 @@ SCENARIOS: dict[str, type[Scenario]] = {
         MigrateVsCpuFault,
         MigrateVsTouch,
         MigrateEmptyVsTouch,
+        MoveVsFork,
+        MoveVsPin,
         MigrateVsFork,
         ForkOfPrivate,
         ForkThenDeviceWrite,
@@ -257,6 +263,7 @@ SCENARIOS: dict[str, type[Scenario]] = {
         NotifierRetryUnchecked,
         ExclusiveVsSecondDevice,
         ExclusiveVsCpu,
+        ExclusiveVsDontneed,
         ExclusiveVsFork,
         ExclusiveForkFails,
         ExclusiveVsGup,

@@ -85,6 +85,38 @@ class ForkVsPinned(Scenario):
         t.touch(m.va, True, 3)
 
 
+class CowReuse(Scenario):
+    """A page that only the child had beside it is the parent's alone again; what DMA writes is read."""
+
+    source = "tools/testing/selftests/mm/cow.c: test_cow_in_parent(), test_ro_pin()"
+    rules = RULES
+    progress = "fault-terminates"
+    expected = {
+        "linux-6.15": holds("a write before the pin copies the page, or makes it exclusive"),
+        "linux-7.2": holds("as linux-6.15"),
+    }
+
+    def setup(m: Any) -> None:
+        m.k.anonymous_memory(3)
+        m.va = m.task("A").mmap_anonymous(1)
+        m.task("A").may_fork("B")
+        m.child = m.task("B").task
+
+    def task_A(t: Any, m: Any) -> None:
+        t.touch(m.va, True, 1)
+        t.fork(m.child)
+        page = t.pin_user_pages(m.va)
+        if page is not None:
+            t.dma_store(m.va, page, 2)
+            t.assert_eq("data", t.read_value(m.va), 2)
+            t.unpin_user_page(page)
+
+    def task_B(t: Any, m: Any) -> None:
+        t.ret_from_fork()
+        t.assert_eq("data", t.read_value(m.va), 1)
+        t.munmap(m.va)
+
+
 class DontneedVsDontneed(Scenario):
     """Two threads throw a page away; each reads zeros when its call has returned."""
 

@@ -33,6 +33,7 @@ EITHER = (
     maps.DeviceDax,
 )
 SMALL = (
+    maps.FastOnly,
     private.FsyncPrivate,
     private.PrivateCopy,
     private.PrivateUnread,

@@ -205,6 +205,35 @@ class DirectIo(DaxTest):
         t.assert_eq("pin", int(t.pin_user_pages_fast(m.va) is None), 1)
 
 
+class FastOnly(DaxTest):
+    """get_user_pages_fast_only() takes what is mapped, of a device, of a file and of the system."""
+
+    source = "mm/gup.c: get_user_pages_fast_only()"
+
+    def setup(m: Any) -> None:
+        file(m, 1, 1)
+        m.n = 1 if m.scope["size"] == "pte" else 2
+        m.dax = m.k.device_dax(pages=m.n, size=m.scope["size"], per_folio=m.n)
+        m.device_va = m.task("A").mmap(m.dax)
+        m.k.anonymous_memory(1)
+        m.anonymous_va = m.task("A").mmap_anonymous(1)
+
+    def task_A(t: Any, m: Any) -> None:
+        for va in (m.va, m.device_va, m.anonymous_va):
+            t.assert_eq("not mapped", int(t.get_user_pages_fast_only(va) is None), 1)
+        for va in (m.va, m.anonymous_va):
+            t.touch(va, False)
+            t.assert_eq("read-only", int(t.get_user_pages_fast_only(va) is None), 1)
+            writes(t, va, 1)
+        writes(t, m.device_va, 1)
+        for va in (m.va, m.device_va, m.anonymous_va):
+            page = t.get_user_pages_fast_only(va)
+            t.assert_eq("taken", int(page is not None), 1)
+            if page is not None:
+                t.put_page(page)
+        t.unpin_user_page(t.pin_user_pages(m.anonymous_va))
+
+
 class DeviceDax(DaxTest):
     """What is written to a device is there when it is mapped again."""
 
