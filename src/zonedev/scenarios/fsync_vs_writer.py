@@ -81,7 +81,7 @@ class FsyncVsZap(Scenario):
 class HoleReadVsWrite(Scenario):
     """A hole is read through one mapping and written through another; then both see what was written."""
 
-    source = "Jan Kara, dax: Fix race between colliding PMD & PTE entries; cd656375f940"
+    source = "fs/dax.c, dax_insert_entry(): we are replacing a zero page with block mapping"
     scope = {"size": FILE_SIZE}
     rules = WRITE_RULES
     progress = alone = "truncate-terminates"
