@@ -248,6 +248,6 @@ MORE: list[tuple[str, Seed]] = [
     ("data-integrity", Seed(MigratesWithoutFlush, "migrate-vs-touch")),
     ("kernel-asserts", Seed(FaultLooksNotAgain, "migrate-vs-cpu-fault")),
     ("refcount-exact", Seed(FinalizeForgetsPut, "migrate-vs-touch")),
-    ("data-integrity", Seed(ForkLeavesWritable, "fork-of-private")),
+    ("kernel-asserts", Seed(ForkLeavesWritable, "fork-of-private")),
     ("removal-terminates", Seed(PutForgetsPagemap, "private-unbind-exit")),
 ]
