@@ -20,36 +20,40 @@ LEFT = ("survived", "open")
 #: The last five say what is changed and no more: nobody has gone through these one by one.
 REASONS: dict[str, tuple[str, str]] = {
     "retry": (
-        "Who does not wait looks again, at once: no rule is about the time that takes.",
-        r"(softleaf_entry_wait_on_locked|migration_entry_wait|wait_for_entry|wait_entry_unlocked\w*"
-        r"|wait_page_idle) \| (drop|never|split|always)"
-        r"|(do_swap_page|hmm_vma_handle_pte|is_migration) \| \w+ \| .*(migration|AGAIN)"
+        "Who does not wait, or gives up at another time, tries again: no rule is about how long that takes.",
+        r"softleaf_entry_wait_on_locked \| (drop|never)|migration_entry_wait \| never"
+        r"|(wait_for_entry|wait_entry_unlocked|wait_page_idle) \| drop \| (prepare_to_wait|schedule)"
+        r"|(do_swap_page|hmm_vma_handle_pte) \| (drop|never) \| .*(migration|AGAIN)"
         r"|(hmm_range_fault|hmm_vma_walk_pte|mmu_interval_check_retry) \| \w+ \| .*(EBUSY|retry|reads)",
     ),
     "declined": (
         "GUP-fast that declines a page leaves it to the slow way, which decides the same.",
-        r"(gup_fast_pte_range|gup_fast_huge_leaf|gup_fast_folio_allowed|try_grab_folio_fast"
-        r"|is_pci_p2pdma_page|folio_is_longterm_pinnable) \| (always|never|ignore|drop)",
+        r"try_grab_folio_fast \| (always|ignore)|gup_fast_\w+ \| always \| (mm\.|not k\.)",
     ),
     "percpu": (
         "A reference is counted in the atomic part instead of the per-CPU one: the sum is the same.",
-        r"percpu_ref_\w+ \| (never|always|ignore) \| .*(atomic|dead)",
+        r"percpu_ref_\w+ \| never \| not ptr.atomic",
     ),
     "flush": (
-        "A flush more than is needed, or where everything was flushed before.",
+        "A flush more than is needed.",
         r"(tlb_finish_mmu|tlb_flush_mmu_tlbonly|zap_pte_range|migrate_vma_insert_page"
         r"|migrate_vma_collect_pmd) \| always \| .*(flush|nested|gather_range|unmapped)"
-        r"|set_migration_entry \| (always|ignore) \| .*(exclusive|batch|present)",
+        r"|set_migration_entry \| (always|ignore) \| (pte\.present|exclusive or not batch)",
     ),
     "copy": (
         "A page is copied that could have been kept, which costs a page and no more.",
         r"(wp_can_reuse_anon_folio|do_wp_page) \| (never|skip) \| .*(alone|reuse|_refcount)",
     ),
     "broken": (
-        "dax_break_layout() has unmapped and deleted everything before, and faults are kept off since then.",
-        r"(truncate_pagecache|ext4_punch_hole|ext4_setattr|truncate_inode_pages_range"
-        r"|dax_delete_mapping_entry|dax_invalidate_entry|wake_after_delete) \|"
+        "dax_break_layout() has unmapped and deleted everything before, and faults are kept off since then; "
+        "of private copies another call takes care.",
+        r"(truncate_pagecache|ext4_punch_hole) \|"
+        r"|ext4_setattr \| swap \| (inode.i_size|k.truncate_pagecache)"
         r"|ext4_evict_inode \| drop \| k.truncate_inode_pages_range",
+    ),
+    "warned": (
+        "Comes only after the warning that truncate has found an entry, which the scenario leaves out.",
+        r"(dax_delete_mapping_entry|dax_invalidate_entry|wake_after_delete) \|",
     ),
     "zeroed": (
         "The page allocator has zeroed the page already.",
@@ -57,8 +61,8 @@ REASONS: dict[str, tuple[str, str]] = {
     ),
     "nested": (
         "Two locks that are taken, or given back, one after the other, and by nobody in the other order.",
-        r"(copy_pte_range|copy_pinned_page|copy_huge_pmd) \| swap \| spin_(un)?lock"
-        r"|nouveau_atomic_range_fault \| swap \| unlock|exit \| swap \| up_write",
+        r"(copy_pte_range|copy_pinned_page) \| swap \| spin_lock\(dst"
+        r"|copy_pinned_page \| swap \| spin_unlock\(src|nouveau_atomic_range_fault \| swap \| unlock",
     ),
     "lock": (
         "A lock is taken later, or given back earlier: nobody in the catalogue comes just then.",
