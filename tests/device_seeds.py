@@ -101,3 +101,11 @@ class PutForgetsPagemap(Linux72):
         """No percpu_ref_put_many()."""
         folio.anon_vma = None
         k.folio_free(folio)
+
+
+class NewPagesAreShared(Linux72):
+    """A new page is not marked as its mm's alone."""
+
+    def folio_set_anon(k, folio: Page, vma: Vma, va: int) -> None:
+        super().folio_set_anon(folio, vma, va)
+        folio.anon_exclusive = False

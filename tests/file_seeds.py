@@ -345,3 +345,10 @@ class FaultsUnderRcu(Linux72):
         done = super().ext4_dax_huge_fault(vma, va, write)
         rcu_read_unlock()
         return done
+
+
+class FsyncLeavesWritable(Linux72):
+    """fsync() clears the tag of an entry, and leaves its mappings writable."""
+
+    def mkclean(k, mapping: AddressSpace, index: int, page: Page) -> None:
+        """Nothing."""

@@ -13,6 +13,7 @@ from device_seeds import (
     ForgetsSequence,
     ForkLeavesWritable,
     MigratesWithoutFlush,
+    NewPagesAreShared,
     PutForgetsPagemap,
 )
 from file_seeds import (
@@ -27,6 +28,7 @@ from file_seeds import (
     FileFaultTakesNone,
     ForgottenLate,
     FreesFirst,
+    FsyncLeavesWritable,
     NamesWrongIndex,
     NeverForgotten,
     NeverNamed,
@@ -198,6 +200,7 @@ SEEDS: dict[str, Seed] = {
     "mapping-exact": Seed(NeverNamed, "three-states"),
     "block-reuse": Seed(FreesFirst, "reflink-share-locked"),
     "data-integrity": Seed(NoRecheck, "devdax-gup-fast-vs-munmap"),
+    "fsync-complete": Seed(FsyncLeavesWritable, "fsync-vs-writer"),
     "mirror-coherent": Seed(ForgetsSequence, "notifier-retry", alone=False),
     "exclusive-access": Seed(ExclusiveTellsNobody, "exclusive-vs-second-device"),
     "one-live-copy": Seed(FaultKeepsMirror, "migrate-vs-cpu-fault"),
@@ -215,6 +218,7 @@ SEEDS: dict[str, Seed] = {
 }
 #: More bugs, each with the rule that has to catch it.
 MORE: list[tuple[str, Seed]] = [
+    ("kernel-asserts", Seed(NewPagesAreShared, "cow-reuse")),
     ("kernel-asserts", Seed(ZapPutsTwice, "devdax-fork-exit")),
     ("data-integrity", Seed(NoRecheck61, "devdax-gup-fast-vs-munmap")),
     ("unbind-drained", Seed(NoUnmap, "devdax-fault-vs-unbind")),
@@ -244,6 +248,6 @@ MORE: list[tuple[str, Seed]] = [
     ("data-integrity", Seed(MigratesWithoutFlush, "migrate-vs-touch")),
     ("kernel-asserts", Seed(FaultLooksNotAgain, "migrate-vs-cpu-fault")),
     ("refcount-exact", Seed(FinalizeForgetsPut, "migrate-vs-touch")),
-    ("data-integrity", Seed(ForkLeavesWritable, "fork-of-private")),
+    ("kernel-asserts", Seed(ForkLeavesWritable, "fork-of-private")),
     ("removal-terminates", Seed(PutForgetsPagemap, "private-unbind-exit")),
 ]

@@ -90,6 +90,20 @@ def test_the_cpu_takes_an_exclusive_page_back(design: str) -> None:
     assert a.gpu_read(mirror, va, 1) == b"y"
 
 
+@pytest.mark.parametrize("name", ["linux-6.15", "linux-7.2"])
+def test_half_of_a_huge_page_of_the_system_is_thrown_away(name: str) -> None:
+    """What is counted is the folio, also for its second page."""
+    m = Machine(name)
+    a = m.task("A")
+    va = a.mmap_anonymous("8KiB", thp=True)
+    a.write(va, b"first")
+    a.write(va + 4096, b"second")
+    a.madvise_dontneed(va + 4096)
+    assert a.read(va, 5) == b"first"
+    assert a.read(va + 4096, 6) == bytes(6)
+    a.munmap(va)
+
+
 def test_a_huge_page_moves_as_a_whole_and_is_split_for_half_of_it() -> None:
     m = Machine("linux-7.2")
     gpu = m.dmirror_device(pages=2)

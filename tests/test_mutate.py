@@ -337,10 +337,11 @@ def test_what_waits_or_frees_makes_no_harmless_swap() -> None:
 
 
 def memory_failure_only() -> Catalogue:
-    """The one scenario that memory_failure() is in."""
+    """The scenarios and the cases that memory_failure() is in."""
     known = catalogues.load()
-    name = "memory-failure-vs-truncate"
-    return replace(known, scenarios={name: known.scenarios[name]}, suites={})
+    names = ("memory-failure-vs-truncate", "memory-failure-vs-fault")
+    cases = tuple(c for c in known.suites["dax-tests"] if c.name().startswith("dax-poison"))
+    return replace(known, scenarios={n: known.scenarios[n] for n in names}, suites={"dax-tests": cases})
 
 
 def left(found: campaign.Campaign) -> set[survivors.Key]:

@@ -122,7 +122,7 @@ def load() -> Catalogue:
     """The built-in catalogue."""
     from zonedev import designs, rules, scenarios
     from zonedev.designs.series import SERIES
-    from zonedev.scenarios.hmm_tests import SUITES
+    from zonedev.scenarios.suites import SUITES
 
     return Catalogue(designs.DESIGNS, rules.RULES, scenarios.SCENARIOS, series=SERIES, suites=SUITES)
 

@@ -196,7 +196,9 @@ def add_matrix(found: Parser) -> None:
     found.add_argument("scenario", metavar="SCENARIO", nargs="*", help="only these")
     found.add_argument("--all", action="store_true", help="also pairs without expectation or golden")
     found.add_argument(
-        "--suite", choices=("hmm-tests",), help="the cases of a kernel's own tests instead of the scenarios"
+        "--suite",
+        choices=("hmm-tests", "dax-tests"),
+        help="the cases of a test suite instead of the scenarios",
     )
     add_cells(found)
     add_reduce(found, ())

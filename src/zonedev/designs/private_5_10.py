@@ -80,6 +80,8 @@ class Private510(Linux519):
 
     # --- copy on write, without PG_anon_exclusive (v5.19) ------------------------------------------
 
+    PG_ANON_EXCLUSIVE = False
+
     def wp_can_reuse_anon_folio(k, folio: Page) -> bool:
         """The count alone (mm/memory.c, do_wp_page)."""
         if atomic_read(folio._refcount) > 1 or not k.folio_trylock(folio):

@@ -8,6 +8,7 @@ from zonedev.kernel.page import Page
 from zonedev.kernel.pgtable import NONE, Vma
 from zonedev.lang.primitives import (
     BUG_ON,
+    WARN_ON,
     down_read,
     finish_wait,
     prepare_to_wait,
@@ -100,33 +101,35 @@ class DaxEntries(Files):
         if not entry.dirty or entry.locked:
             spin_unlock(inode.xa_lock)
             return
+        WARN_ON(entry.empty or entry.zero, "dax_writeback_one() of an entry without a block")
         k.dax_writeback_locked(inode, index, entry)
 
     def dax_writeback_locked(k, inode: Inode, index: int, entry: DaxEntry) -> None:
         """The rest of dax_writeback_one(), which returns without xa_lock (fs/dax.c)."""
         inode.i_pages[index] = replace(entry, locked=True)
         spin_unlock(inode.xa_lock)
-        k.mkclean(inode.mapping, index)
+        k.mkclean(inode.mapping, index, entry.page)
         spin_lock(inode.xa_lock)
         inode.i_pages[index] = replace(entry, dirty=False)
         wake_up_next(inode.waiters[index])
         spin_unlock(inode.xa_lock)
 
-    def mkclean(k, mapping: AddressSpace, index: int) -> None:
+    def mkclean(k, mapping: AddressSpace, index: int, page: Page) -> None:
         """pfn_mkclean_range() of every VMA that maps the entry (mm/rmap.c)."""
         down_read(mapping.i_mmap_rwsem)
         for vma in mapping.vmas:
             if vma.in_i_mmap:
-                k.page_vma_mkclean_one(vma, vma.start + index)
+                k.page_vma_mkclean_one(vma, vma.start + index, page)
         up_read(mapping.i_mmap_rwsem)
 
-    def page_vma_mkclean_one(k, vma: Vma, at: int) -> None:
-        """Write-protect and clean one entry, and flush (mm/rmap.c)."""
+    def page_vma_mkclean_one(k, vma: Vma, at: int, page: Page) -> None:
+        """Write-protect and clean one entry, and flush; a private copy is another page (mm/rmap.c;
+        mm/page_vma_mapped.c, check_pte)."""
         mm = vma.mm
         table = mm.pte if vma.size == "pte" else mm.pmd
         spin_lock(mm.ptl)
         entry = table[at]
-        if entry.present and (entry.dirty or entry.write):
+        if entry.present and entry.page is page and (entry.dirty or entry.write):
             with atomic("ptep_clear_flush() begins with one xchg"):
                 entry = table[at]
                 table[at] = NONE
@@ -137,8 +140,8 @@ class DaxEntries(Files):
     # --- memory_failure --------------------------------------------------------------------------------
 
     def memory_failure(k, page: Page) -> bool:
-        """mf_generic_kill_procs(), which ext4 and XFS without rmapbt get: lock the folio's entry,
-        unmap the file, unlock; false for EBUSY.  Who had it mapped is killed, which is left out
+        """mf_generic_kill_procs(), which ext4, XFS without rmapbt and device-dax get: lock the folio's
+        entry, unmap the file, unlock; false for EBUSY.  Who had it mapped is killed, which is left out
         (mm/memory-failure.c)."""
         folio = k.page_folio(page)
         if not k.dax_lock_folio(folio):
@@ -150,19 +153,26 @@ class DaxEntries(Files):
 
     def unmap_mapping_of(k, mapping: AddressSpace) -> None:
         """unmap_mapping_range() of a mapping that was looked up (mm/memory-failure.c)."""
+        for dax in k.dax_devices():
+            if mapping is dax.mapping:
+                k.unmap_mapping_range(dax.mapping)
         for inode in k.inodes():
             if mapping is inode.mapping:
                 k.unmap_mapping_range(inode.mapping)
 
     def dax_lock_folio(k, folio: Page) -> bool:
         """Lock the entry of a folio whose file the caller does not know; false where it has
-        none (fs/dax.c)."""
+        none.  That of a device needs no lock (fs/dax.c)."""
         while True:
             rcu_read_lock()
             mapping = folio.mapping
             if mapping is None:
                 rcu_read_unlock()
                 return False
+            for dax in k.dax_devices():
+                if mapping is dax.mapping:
+                    rcu_read_unlock()
+                    return True
             for inode in k.inodes():
                 if mapping is inode.mapping:
                     locked = k.dax_lock_entry_of(inode, folio)

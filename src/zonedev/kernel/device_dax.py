@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from zonedev.kernel.fault import Fault
@@ -11,6 +12,7 @@ from zonedev.kernel.page import MemoryType, Page
 from zonedev.kernel.pgtable import Vma
 from zonedev.lang.primitives import Srcu, srcu_read_lock, srcu_read_unlock, synchronize_srcu
 from zonedev.lang.records import Record, const, embed, flag
+from zonedev.lang.runtime import at_setup
 
 
 class DaxGlobals(Record):
@@ -60,6 +62,11 @@ class DeviceDax(Fault):
         dax.dax = dax
         self.new_entries(dax)
         return dax
+
+    @at_setup
+    def dax_devices(self) -> Sequence[DaxDevice]:
+        """All devices of device-dax."""
+        return [dax for dax in self.system.instances(DaxDevice) if isinstance(dax, DaxDevice)]
 
     def new_entries(self, file: VmFile) -> None:
         """Room for the entries of a file, and for who waits for them, at set-up."""

@@ -41,6 +41,8 @@ class AnonVma(Record):
 class Rmap(Pgtable):
     """mm/rmap.c and the walks of mm/migrate.c as of v7.2."""
 
+    #: Whether a page says that it is one mm's alone: PG_anon_exclusive.
+    PG_ANON_EXCLUSIVE = True
     #: Whether a device has private memory, or coherent memory.
     private_exists = False
     coherent_exists = False

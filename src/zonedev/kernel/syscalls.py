@@ -6,7 +6,7 @@ from typing import Any
 
 from zonedev.kernel.gup import FOLL_GET, FOLL_LONGTERM, FOLL_PCI_P2PDMA, FOLL_PIN, FOLL_WRITE
 from zonedev.kernel.inode import Inode
-from zonedev.kernel.mapping import VmFile
+from zonedev.kernel.mapping import VmFile, file_indices
 from zonedev.kernel.page import DevPagemap, MemoryType, Page
 from zonedev.kernel.pgtable import NONE, Mm, Pte, Task, Vma, VmaTree
 from zonedev.kernel.rmap import AnonVma
@@ -308,6 +308,10 @@ class Kernel(TestHmmIoctl):
         """Take a plain reference, without locks where that works (mm/gup.c)."""
         return k.held(k.gup_fast_fallback(va, flags | FOLL_GET))
 
+    def get_user_pages_fast_only(k, va: int, flags: int = FOLL_WRITE) -> Page | None:
+        """Take a plain reference without locks, or none (mm/gup.c)."""
+        return k.held(k.gup_fast(va, flags | FOLL_GET))
+
     def get_user_pages(k, va: int, flags: int = FOLL_WRITE) -> Page | None:
         """Take a plain reference, with the locks (mm/gup.c)."""
         return k.held(k.gup_longterm_locked(va, flags | FOLL_GET))
@@ -347,6 +351,15 @@ class Kernel(TestHmmIoctl):
     def assert_eq(k, what: str, found: int, wanted: int) -> None:
         """ASSERT_EQ() of a test (tools/testing/selftests/kselftest_harness.h)."""
         ensure("suite-asserts", found == wanted, "{} is {}, not {}", what, found, wanted)
+
+    def blocks_of(k, inode: Inode) -> int:
+        """What stat() says of a file: st_blocks, in pages."""
+        with atomic("nobody else looks at what a test asks"):
+            return sum(int(inode.extents[at] is not None) for at in file_indices(inode, "extents", 0))
+
+    def mappings_of(k, page: Page) -> int:
+        """What /proc/kpagecount says of a page."""
+        return atomic_read(k.page_folio(page)._mapcount)
 
     def observe(k, label: str, page: Page) -> int:
         """Note the counts of a page's folio; part of no kernel."""

@@ -95,8 +95,9 @@ class Zap(HugeMemory):
             vma.mm.written[va] = 0
         current().gather_range = True
         if not k.is_zero_page(pte.page):
-            k.folio_remove_rmap(pte.page)
-            k.tlb_remove_page(va, pte.page)
+            folio = k.page_folio(pte.page)
+            k.folio_remove_rmap(folio)
+            k.tlb_remove_page(va, folio)
 
     def zap_copy(k, vma: Vma, va: int) -> bool:
         """Whether a copy of a private mapping is mapped: cleared without a flush, unless

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+from zonedev.kernel.pgtable import Mm
 from zonedev.lang import expr as ir
 from zonedev.lang.expr import Expr
 from zonedev.lang.frames import Frame
@@ -40,6 +41,9 @@ from zonedev.mutate.weak import WEAK
 
 #: The rule that breaks where a mutant comes to what does not lower.
 REFUSED = "does not lower"
+
+#: What the kernel does not have: what a load has to find, which only rules look at.
+BOOKKEEPING = (Mm._fields["written"],)
 
 #: Among the locals with a value, where only mutants lead.
 ONLY = (-1, "<only>")
@@ -326,7 +330,7 @@ class Switching(Lowering):
 
     def touch(self, owner: Static | Dyn, field: Field, frame: Frame, node: ast.AST) -> None:
         super().touch(owner, field, frame, node)
-        self.touched += not (self.ghost or field.private)
+        self.touched += not (self.ghost or field.private or any(field is b for b in BOOKKEEPING))
 
     def store(
         self, place: tuple[Any, str, Field], index: Expr, value: Value, frame: Frame, node: ast.AST

@@ -16,6 +16,7 @@ SHORT = {
     "mapping-exact": "owner",
     "block-reuse": "reuse",
     "data-integrity": "data",
+    "fsync-complete": "fsync",
     "unbind-drained": "drain",
     "no-deadlock": "dead",
     "no-lost-wakeup": "wake",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from zonedev.rules.anonymous import ANON_ASSERTS
 from zonedev.rules.base import Rule
 from zonedev.rules.blocks import BLOCK_REUSE, MAPPING_EXACT
 from zonedev.rules.counts import REFCOUNT_EXACT
@@ -11,6 +12,7 @@ from zonedev.rules.leftovers import NOTHING_LEFT, TLB_FLUSHED
 from zonedev.rules.locks import LOCK_BALANCE, LOCKS_HELD
 from zonedev.rules.suites import SUITE_ASSERTS
 from zonedev.rules.unbind import UNBIND_DRAINED
+from zonedev.rules.writeback import FSYNC_COMPLETE
 
 PAGE_LIFETIME = Rule(
     "page-lifetime",
@@ -26,7 +28,7 @@ KERNEL_ASSERTS = Rule(
     "kernel-asserts",
     "safety",
     "No WARN_ON, BUG_ON or VM_BUG_ON of the specified code fires, and no NULL pointer is followed.",
-    LOCKS_HELD,
+    (*LOCKS_HELD, *ANON_ASSERTS),
 )
 REMOVAL_TERMINATES = Rule(
     "removal-terminates", "progress", "Unbind can always still finish, and does, if pins and accesses end."
@@ -46,6 +48,7 @@ RULES: dict[str, Rule] = {
         MAPPING_EXACT,
         BLOCK_REUSE,
         DATA_INTEGRITY,
+        FSYNC_COMPLETE,
         MIRROR_COHERENT,
         EXCLUSIVE_ACCESS,
         ONE_LIVE_COPY,

@@ -48,6 +48,16 @@ def vmas_unlinked(k: Any) -> None:
         ensure("nothing-left", vma.linked == found, "{}: its mm and its reverse mapping disagree", vma)
 
 
+def nothing_mapped(k: Any) -> None:
+    """BUG: Bad rss-counter state (kernel/fork.c, check_mm): when the mm goes, nobody zaps what is mapped
+    where no VMA is."""
+    for vma in k.system.instances("Vma"):
+        for va in range(vma.start, vma.start + vma.nr):
+            if not vma.linked:
+                clear = uncounted(k, vma.mm.pte[va].page) and uncounted(k, vma.mm.pmd[va].page)
+                ensure("nothing-left", clear, "BUG: bad rss-counter state: {} is not linked", vma)
+
+
 def anon_vmas_counted(k: Any) -> None:
     """VM_WARN_ON(anon_vma->num_active_vmas) (mm/rmap.c, unlink_anon_vmas): it goes only when nobody
     has it any more.  Set-up may hold it once more, for a neighbour (mremap.py)."""
@@ -142,6 +152,7 @@ NOTHING_LEFT = Rule(
                 queues_empty,
                 invalidations_ended,
                 vmas_unlinked,
+                nothing_mapped,
                 anon_vmas_counted,
                 dead_inodes_gone,
                 freed_pages_clean,

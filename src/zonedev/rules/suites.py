@@ -1,4 +1,4 @@
-"""suite-asserts: what a case of the kernel's own tests asserts."""
+"""suite-asserts: what a case of a test suite asserts."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ from zonedev.rules.base import Rule
 SUITE_ASSERTS = Rule(
     "suite-asserts",
     "safety",
-    "What a case of the kernel's own test suite asserts holds.",
+    "What a case of a test suite asserts holds.",
 )

@@ -3,6 +3,14 @@
 from __future__ import annotations
 
 from zonedev.scenarios.base import Scenario
+from zonedev.scenarios.calls_beside_calls import (
+    ForkVsMunmap,
+    MemoryFailureVsFault,
+    PinVsPinPmd,
+    PunchVsTruncate,
+    PwriteVsPwrite,
+    UnlinkVsMunmap,
+)
 from zonedev.scenarios.coherent import (
     CoherentLongtermPin,
     CoherentLongtermPinLocked,
@@ -16,6 +24,13 @@ from zonedev.scenarios.coherent import (
     CoherentUnbindKept,
     CoherentUnbindVsLongtermPin,
     CoherentUnbindVsPin,
+)
+from zonedev.scenarios.copy_on_write import (
+    CowReuse,
+    DontneedVsDontneed,
+    ForkVsPinned,
+    ForkVsWriter,
+    MunmapVsTouch,
 )
 from zonedev.scenarios.devdax_fault_vs_unbind import (
     DevdaxFaultVsUnbind,
@@ -43,6 +58,7 @@ from zonedev.scenarios.exclusive import (
     ExclusiveRetrySelf,
     ExclusiveSwapout,
     ExclusiveVsCpu,
+    ExclusiveVsDontneed,
     ExclusiveVsFork,
     ExclusiveVsGup,
     ExclusiveVsSecondDevice,
@@ -56,6 +72,13 @@ from zonedev.scenarios.fsdax_unbind import (
     FsdaxUnbindMounted,
     FsdaxUnbindVsPin,
 )
+from zonedev.scenarios.fsync_vs_writer import (
+    FsyncVsSyncWriter,
+    FsyncVsWriter,
+    FsyncVsZap,
+    HoleReadVsWrite,
+    PrivateVsPrivate,
+)
 from zonedev.scenarios.gup_fast_underflow import GupFastUnderflow
 from zonedev.scenarios.huge_pages import (
     EvictMixedOrders,
@@ -68,6 +91,7 @@ from zonedev.scenarios.huge_pages import (
     ThpPrivateUnbind,
 )
 from zonedev.scenarios.memory_failure_vs_truncate import MemoryFailureVsTruncate
+from zonedev.scenarios.moved_pages import MoveVsFork, MoveVsPin
 from zonedev.scenarios.p2pdma import (
     P2pdmaFreeVsMmap,
     P2pdmaFreeWritesLate,
@@ -84,6 +108,7 @@ from zonedev.scenarios.private_mapping import PrivateMappingRefcounts, PrivateVs
 from zonedev.scenarios.private_memory import (
     ForkOfPrivate,
     ForkThenDeviceWrite,
+    MigrateEmptyVsTouch,
     MigrateRoundtrip,
     MigrateVsCpuFault,
     MigrateVsDeviceWrite,
@@ -119,6 +144,7 @@ from zonedev.scenarios.reflink_share import (
     ReflinkShareLocked,
     TruncateVsSharer,
 )
+from zonedev.scenarios.threads_fault import ThreadsFault, ThreadsFaultPmd, ThreadsFaultPud
 from zonedev.scenarios.three_states import ThreeStates
 from zonedev.scenarios.truncate_vs_fault import (
     FreeWakesBeforeClear,
@@ -145,6 +171,9 @@ SCENARIOS: dict[str, type[Scenario]] = {
         DevdaxFaultVsUnbind,
         DevdaxFaultVsUnbindPmd,
         DevdaxFaultVsUnbindPud,
+        ThreadsFault,
+        ThreadsFaultPmd,
+        ThreadsFaultPud,
         DevdaxGupFastVsMunmap,
         DevdaxGupFastVsUnbind,
         DevdaxGupFastVsUnbindPmd,
@@ -190,11 +219,30 @@ SCENARIOS: dict[str, type[Scenario]] = {
         FsdaxUnbindMounted,
         FsdaxUnbindClosed,
         FsdaxFaultVsUnbind,
+        FsyncVsWriter,
+        FsyncVsSyncWriter,
+        FsyncVsZap,
+        HoleReadVsWrite,
+        PrivateVsPrivate,
+        PwriteVsPwrite,
+        PunchVsTruncate,
+        UnlinkVsMunmap,
+        ForkVsMunmap,
+        PinVsPinPmd,
+        MemoryFailureVsFault,
         FilesAtWork,
+        CowReuse,
+        ForkVsWriter,
+        ForkVsPinned,
+        DontneedVsDontneed,
+        MunmapVsTouch,
         PrivateRefcounts,
         MigrateRoundtrip,
         MigrateVsCpuFault,
         MigrateVsTouch,
+        MigrateEmptyVsTouch,
+        MoveVsFork,
+        MoveVsPin,
         MigrateVsFork,
         ForkOfPrivate,
         ForkThenDeviceWrite,
@@ -215,6 +263,7 @@ SCENARIOS: dict[str, type[Scenario]] = {
         NotifierRetryUnchecked,
         ExclusiveVsSecondDevice,
         ExclusiveVsCpu,
+        ExclusiveVsDontneed,
         ExclusiveVsFork,
         ExclusiveForkFails,
         ExclusiveVsGup,

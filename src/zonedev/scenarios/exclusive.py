@@ -67,6 +67,24 @@ class ExclusiveVsCpu(Scenario):
         t.gpu_atomic(m.mirror, m.va)
 
 
+class ExclusiveVsDontneed(Scenario):
+    """A page is thrown away while a device takes it for itself; what the device gets is what is there."""
+
+    source = "mm/rmap.c: make_device_exclusive(), folio_walk_start()"
+    rules = SAFETY
+    progress = "fault-terminates"
+    expected = dict.fromkeys(("linux-6.15", "linux-7.2"), holds("who finds another page looks again"))
+
+    def setup(m: Any) -> None:
+        mirrored_page(m, pages=2, atomics=True)
+
+    def task_A(t: Any, m: Any) -> None:
+        t.madvise_dontneed(m.va)
+
+    def task_gpu(t: Any, m: Any) -> None:
+        t.gpu_atomic(m.mirror, m.va)
+
+
 class ExclusiveVsFork(Scenario):
     """A process forks while a device takes one of its pages for itself; fork() may fail."""
 

@@ -10,7 +10,6 @@ from zonedev.scenarios import hmm_tests_fork as fork
 from zonedev.scenarios import hmm_tests_huge as huge
 from zonedev.scenarios import hmm_tests_memory as memory
 from zonedev.scenarios import hmm_tests_migrate as migrate
-from zonedev.scenarios.base import Case
 from zonedev.scenarios.hmm_suite import BOTH, HmmTest
 
 VARIANTS = ("private", "coherent")
@@ -111,9 +110,6 @@ HMM_TESTS: tuple[type[HmmTest], ...] = (
     huge.BenchmarkThpMigrationSmall,
     huge.BenchmarkThpMigrationCoherent,
 )
-
-#: What `zonedev matrix --suite` has.
-SUITES: dict[str, tuple[type[Case], ...]] = {"hmm-tests": HMM_TESTS}
 
 
 def answers(design_name: str) -> Mapping[str, str]:

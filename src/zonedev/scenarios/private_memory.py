@@ -127,6 +127,31 @@ class MigrateVsTouch(Scenario):
         t.dmirror_migrate_to_device(m.mirror, m.va)
 
 
+class MigrateEmptyVsTouch(Scenario):
+    """Nothing is mapped yet where the driver puts a page of its own; the CPU writes there, and reads."""
+
+    source = "mm/migrate_device.c: migrate_vma_insert_page()"
+    rules = PRIVATE_RULES
+    progress = "fault-terminates"
+    expected = dict.fromkeys(
+        ("linux-6.15", "linux-7.2"), holds("the entry is looked at again under the page-table lock")
+    )
+
+    def setup(m: Any) -> None:
+        m.k.anonymous_memory(3)
+        m.gpu = m.k.dmirror_device(1)
+        a = m.task("A")
+        m.va = a.mmap_anonymous(1)
+        m.mirror = a.dmirror_open(m.gpu)
+
+    def task_A(t: Any, m: Any) -> None:
+        t.touch(m.va, False)
+        t.touch(m.va, True, 3)
+
+    def task_driver(t: Any, m: Any) -> None:
+        t.dmirror_migrate_to_device(m.mirror, m.va)
+
+
 class MigrateVsFork(Scenario):
     """A process forks while one of its pages is migrated to a device; the child reads it."""
 
