@@ -155,7 +155,7 @@ def test_a_large_check_killed_ten_times(tmp_path: Path, pytestconfig: pytest.Con
     command += ["--scope", "processes=4", "--resume", "--checkpoint"]
     wanted = subprocess.run([*command, tmp_path / "one"], capture_output=True, check=True).stdout
     assert b"(14144265 states" in wanted.replace(b"\n    ", b" ")
-    kept = []  # the sizes of the checkpoint when the search was killed
+    kept: list[int] = []  # the sizes of the checkpoint when the search was killed
     while len(kept) < 10:
         child = subprocess.Popen([*command, tmp_path / "other"], stdout=subprocess.PIPE)
         time.sleep(moments.uniform(1.5, 5.0))
