@@ -52,12 +52,12 @@ def nothing_mapped(k: Any) -> None:
     """BUG: Bad rss-counter state (kernel/fork.c, check_mm): when the mm goes, nobody zaps what is mapped
     where no VMA is."""
     for vma in k.system.instances("Vma"):
-        if not vma.linked:
-            mm = vma.mm
-            for va in indices(mm, "pte", vma.start, vma.nr, 1):
-                ensure("nothing-left", uncounted(k, mm.pte[va].page), "BUG: bad rss-counter state: {}", vma)
-            for va in indices(mm, "pmd", vma.start, vma.nr, 1):
-                ensure("nothing-left", uncounted(k, mm.pmd[va].page), "BUG: bad rss-counter state: {}", vma)
+        for va in indices(vma.mm, "pte", vma.start, vma.nr, 1):
+            clear = vma.linked or uncounted(k, vma.mm.pte[va].page)
+            ensure("nothing-left", clear, "BUG: bad rss-counter state: {} is not linked", vma)
+        for va in indices(vma.mm, "pmd", vma.start, vma.nr, 1):
+            clear = vma.linked or uncounted(k, vma.mm.pmd[va].page)
+            ensure("nothing-left", clear, "BUG: bad rss-counter state: {} is not linked", vma)
 
 
 def anon_vmas_counted(k: Any) -> None:
