@@ -22,7 +22,7 @@ from zonedev.lang.primitives import (
     wait_for_completion,
 )
 from zonedev.lang.records import replace
-from zonedev.lang.runtime import at_setup, free
+from zonedev.lang.runtime import at_setup, atomic, free
 
 
 class Linux45(Linux412):
@@ -120,21 +120,27 @@ class Linux45(Linux412):
         down_read(inode.mapping.i_mmap_rwsem)
         inside = index < inode.i_size
         if inside and k.dax_iomap_direct_access(inode.dax):
-            k.dax_radix_entry(inode, index, DaxEntry(page=page, dirty=write))
+            k.dax_radix_entry(inode, index, page, write)
             done = k.dax_insert_mapping(vma, at, page, write)
         up_read(inode.mapping.i_mmap_rwsem)
         return done
 
-    def dax_radix_entry(k, inode: Inode, index: int, entry: DaxEntry) -> None:
-        """Enter a block, or mark it as dirty (fs/dax.c)."""
+    def dax_radix_entry(k, inode: Inode, index: int, page: Page | None, dirty: bool) -> None:
+        """Enter a block where there is none, and tag the entry; without a block (NO_SECTOR), nothing is
+        entered (fs/dax.c).  That a PMD is entered by writes only is left out."""
         spin_lock(inode.xa_lock)
-        inode.i_pages[index] = entry
+        with atomic("who changes an entry or its tag has tree_lock, and changes it once here"):
+            known = inode.i_pages[index]
+            if known.page is not None:
+                inode.i_pages[index] = replace(known, dirty=known.dirty or dirty)
+            elif page is not None:
+                inode.i_pages[index] = DaxEntry(page=page, dirty=dirty)
         spin_unlock(inode.xa_lock)
 
     def dax_pfn_mkwrite(k, vma: Vma, va: int, orig_pte: Pte) -> None:
         """The entry is marked as dirty; wp_pfn_shared() then looks whether the PTE is the same
         (fs/dax.c, mm/memory.c)."""
-        k.dax_radix_entry(vma.vm_file, va - vma.start, DaxEntry(page=orig_pte.page, dirty=True))
+        k.dax_radix_entry(vma.vm_file, va - vma.start, None, True)
         spin_lock(vma.mm.ptl)
         if vma.mm.pte[va] == orig_pte:
             vma.mm.pte[va] = replace(orig_pte, write=True, dirty=True)
