@@ -8,6 +8,7 @@ from zonedev.designs.linux_7_2 import Linux72
 from zonedev.kernel.mmu_notifier import MmuIntervalNotifier
 from zonedev.kernel.page import Page
 from zonedev.kernel.pgtable import Mm, Pte, Vma
+from zonedev.kernel.softleaf import Copied
 from zonedev.kernel.test_hmm import Dmirror
 from zonedev.lang.primitives import spin_lock, spin_unlock
 from zonedev.lang.runtime import current
@@ -85,13 +86,13 @@ class FinalizeForgetsPut(Linux72):
 class ForkLeavesWritable(Linux72):
     """fork() copies the entry of a private page, and leaves the parent's writable."""
 
-    def copy_nonpresent_pte(k, dst: Vma, src: Vma, va: int, orig_pte: Pte) -> bool:
+    def copy_nonpresent_pte(k, dst: Vma, src: Vma, va: int, orig_pte: Pte) -> int:
         """A reference and a mapping, and no more."""
         if k.is_device_private(orig_pte):
             k.folio_get(orig_pte.page)
             k.folio_dup_anon_rmap(orig_pte.page, orig_pte.page)
         k.set_child_pte(dst, src, va, orig_pte)
-        return True
+        return Copied.DONE
 
 
 class PutForgetsPagemap(Linux72):

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from zonedev import catalogue
-from zonedev.cli import main
+from zonedev.cli import main, parser
 from zonedev.designs.linux_7_2 import Linux72
 from zonedev.explore.check import check
 from zonedev.explore.matrix import kept_of, read_goldens
@@ -18,6 +18,7 @@ from zonedev.lang.errors import RuleBroken
 from zonedev.mutate import runs
 from zonedev.scenarios.dax_suite import DESIGNS
 from zonedev.scenarios.dax_tests import DAX_TESTS
+from zonedev.scenarios.suites import SUITES
 
 BUILT_IN = catalogue.load()
 CELLS = [(case.name(), design) for case in DAX_TESTS for design in DESIGNS]
@@ -117,3 +118,8 @@ def test_fsync_that_cleans_copies_makes_another() -> None:
     """Which a program does not see, but who looks at the counts of the copy does."""
     with pytest.raises(RuleBroken):
         run("dax-fsync-private", FsyncCleansCopies)
+
+
+def test_the_command_line_offers_every_suite() -> None:
+    for suite in SUITES:
+        assert parser().parse_args(["matrix", "--suite", suite]).suite == suite

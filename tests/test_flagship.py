@@ -32,6 +32,7 @@ LONG = {
     "fsdax-unbind-closed": 27,
     "fsdax-unbind-vs-pin": 29,
     "reflink-share": 27,
+    "cow-of-used-block": 23,
     # The way to a livelock, and one round of it.
     "migrate-vs-cpu-fault": 38,
     "fork-of-private": 41,

@@ -58,6 +58,10 @@ class Design(Specification):
     def f(k, x):
         return x
 
+    @at_setup
+    def third(k, box):
+        return (box, box)[2]
+
     def around(k, x):
         return k.around(x)
 
@@ -233,6 +237,10 @@ REFUSED: dict[str, tuple[str, str]] = {
             x = x + 1  #!
         """,
         "x grows without bound: use min() or %, or loop over range()",
+    ),
+    "a function that fails at set-up": (
+        "x = k.third(k.a)  #!",
+        "third() fails at set-up: IndexError: tuple index out of range",
     ),
     "range of a local": (
         """

@@ -18,6 +18,7 @@ from zonedev.designs.series import add
 from zonedev.designs.text_1 import Linux411GenericGup, Linux412Fixed, Linux412WaitFirst, Linux413
 from zonedev.designs.thp_private_2020 import ThpPrivate2020
 from zonedev.kernel import Kernel
+from zonedev.listed import listed
 
 DESIGNS: dict[str, type[Kernel]] = {
     d.name: d
@@ -42,3 +43,5 @@ DESIGNS: dict[str, type[Kernel]] = {
 }
 
 add(DAX_GUP_FIX_2022, DAX_REFCOUNT_2025)
+
+listed(__name__)

@@ -39,7 +39,7 @@ class Dax(DaxEntries):
             k.dax_associate_entry(inode, index, new, shared)
             entry = new
         entry = replace(entry, dirty=entry.dirty or new.dirty)
-        inode.i_pages[index] = replace(entry, locked=True)
+        k.xas_store(inode, index, replace(entry, locked=True))
         spin_unlock(inode.xa_lock)
         return entry
 
@@ -230,7 +230,7 @@ class Dax(DaxEntries):
             k.put_unlocked_entry(inode, index, entry)
             spin_unlock(inode.xa_lock)
             return True
-        inode.i_pages[index] = replace(entry, locked=True, dirty=True)
+        k.xas_store(inode, index, replace(entry, locked=True, dirty=True))
         spin_unlock(inode.xa_lock)
         done = k.dax_insert_mapping(vma, at, page, True)
         k.dax_unlock_entry(inode, index)
@@ -239,6 +239,6 @@ class Dax(DaxEntries):
     def dax_iomap_direct_access(k, dax: PmemDevice) -> bool:
         """dax_direct_access() to a device that is alive (fs/dax.c, drivers/dax/super.c)."""
         srcu_read_lock(k.dax.srcu)
-        alive: bool = dax.alive
+        alive = k.dax_alive(dax)
         srcu_read_unlock(k.dax.srcu)
         return alive

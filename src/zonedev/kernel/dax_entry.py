@@ -31,14 +31,25 @@ NO_ENTRY = DaxEntry()
 class DaxEntries(Files):
     """The lock of an entry, and who takes it beside faults, as of v7.2."""
 
+    # --- the array ---------------------------------------------------------------------------------
+
+    def xas_load(k, inode: Inode, index: int) -> DaxEntry:
+        """Under xa_lock or RCU (lib/xarray.c)."""
+        entry: DaxEntry = inode.i_pages[index]
+        return entry
+
+    def xas_store(k, inode: Inode, index: int, entry: DaxEntry) -> None:
+        """Under xa_lock (lib/xarray.c)."""
+        inode.i_pages[index] = entry
+
     # --- waiting for an entry ----------------------------------------------------------------------
 
     def get_next_unlocked_entry(k, inode: Inode, index: int) -> DaxEntry:
         """The entry at `index` once nobody has it locked; xa_lock is dropped meanwhile (fs/dax.c)."""
-        entry = inode.i_pages[index]
+        entry = k.xas_load(inode, index)
         while entry.locked:
             k.wait_for_entry(inode, index)
-            entry = inode.i_pages[index]
+            entry = k.xas_load(inode, index)
         return entry
 
     def wait_entry_unlocked_exclusive(k, inode: Inode, index: int, entry: DaxEntry) -> DaxEntry:
@@ -46,7 +57,7 @@ class DaxEntries(Files):
         on to the next index instead (fs/dax.c)."""
         while entry.locked:
             k.wait_for_entry(inode, index)
-            entry = inode.i_pages[index]
+            entry = k.xas_load(inode, index)
         return entry
 
     def wait_for_entry(k, inode: Inode, index: int) -> None:
@@ -70,16 +81,16 @@ class DaxEntries(Files):
         entry = k.get_next_unlocked_entry(inode, index)
         if not entry.there:
             entry = DaxEntry(empty=True)
-        inode.i_pages[index] = replace(entry, locked=True)
+        k.xas_store(inode, index, replace(entry, locked=True))
         spin_unlock(inode.xa_lock)
         return entry
 
     def dax_unlock_entry(k, inode: Inode, index: int) -> None:
         """Unlock, then wake the next (fs/dax.c)."""
         spin_lock(inode.xa_lock)
-        entry = inode.i_pages[index]
+        entry = k.xas_load(inode, index)
         BUG_ON(not entry.locked, "dax_unlock_entry() of an entry that is not locked")
-        inode.i_pages[index] = replace(entry, locked=False)
+        k.xas_store(inode, index, replace(entry, locked=False))
         spin_unlock(inode.xa_lock)
         wake_up_next(inode.waiters[index])
 
@@ -97,7 +108,7 @@ class DaxEntries(Files):
         already counts as punched out: get_next_unlocked_entry() returns at once where the walk
         stands on the entry (fs/dax.c, lib/xarray.c xas_find_conflict)."""
         spin_lock(inode.xa_lock)
-        entry = inode.i_pages[index]
+        entry = k.xas_load(inode, index)
         if not entry.dirty or entry.locked:
             spin_unlock(inode.xa_lock)
             return
@@ -106,11 +117,11 @@ class DaxEntries(Files):
 
     def dax_writeback_locked(k, inode: Inode, index: int, entry: DaxEntry) -> None:
         """The rest of dax_writeback_one(), which returns without xa_lock (fs/dax.c)."""
-        inode.i_pages[index] = replace(entry, locked=True)
+        k.xas_store(inode, index, replace(entry, locked=True))
         spin_unlock(inode.xa_lock)
         k.mkclean(inode.mapping, index, entry.page)
         spin_lock(inode.xa_lock)
-        inode.i_pages[index] = replace(entry, dirty=False)
+        k.xas_store(inode, index, replace(entry, dirty=False))
         wake_up_next(inode.waiters[index])
         spin_unlock(inode.xa_lock)
 
@@ -140,8 +151,18 @@ class DaxEntries(Files):
     # --- memory_failure --------------------------------------------------------------------------------
 
     def memory_failure(k, page: Page) -> bool:
-        """mf_generic_kill_procs(), which ext4, XFS without rmapbt and device-dax get: lock the folio's
-        entry, unmap the file, unlock; false for EBUSY.  Who had it mapped is killed, which is left out
+        """The pagemap of the pfn is held meanwhile; false for ENXIO or EBUSY (mm/memory-failure.c,
+        memory_failure(), memory_failure_dev_pagemap())."""
+        pgmap = k.get_dev_pagemap(page.array)
+        if pgmap is None:
+            return False
+        done = k.mf_generic_kill_procs(page)
+        k.put_dev_pagemap(pgmap)
+        return done
+
+    def mf_generic_kill_procs(k, page: Page) -> bool:
+        """What ext4, XFS without rmapbt and device-dax get: lock the folio's entry, unmap the file,
+        unlock; false for EBUSY.  Who had it mapped is killed, which is left out
         (mm/memory-failure.c)."""
         folio = k.page_folio(page)
         if not k.dax_lock_folio(folio):
@@ -188,12 +209,12 @@ class DaxEntries(Files):
             rcu_read_unlock()
             return False
         index = folio.index
-        entry = inode.i_pages[index]
+        entry = k.xas_load(inode, index)
         if entry.locked:
             rcu_read_unlock()
             k.wait_entry_unlocked(inode, index)
             return False
-        inode.i_pages[index] = replace(entry, locked=True)
+        k.xas_store(inode, index, replace(entry, locked=True))
         spin_unlock(inode.xa_lock)
         rcu_read_unlock()
         return True

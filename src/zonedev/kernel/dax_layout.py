@@ -58,7 +58,7 @@ class DaxLayout(Dax):
         busy: Page | None = None
         spin_lock(inode.xa_lock)
         for index in file_indices(inode, "i_pages", first, nr):
-            entry = inode.i_pages[index]
+            entry = k.xas_load(inode, index)
             entry = k.wait_entry_unlocked_exclusive(inode, index, entry)
             busy = k.dax_busy_page(inode, index, entry)
             k.put_unlocked_entry(inode, index, entry)
@@ -101,11 +101,11 @@ class DaxLayout(Dax):
         """The file forgets its blocks; a fault makes new entries (fs/dax.c)."""
         spin_lock(inode.xa_lock)
         for index in file_indices(inode, "i_pages", 0):
-            entry = inode.i_pages[index]
+            entry = k.xas_load(inode, index)
             entry = k.wait_entry_unlocked_exclusive(inode, index, entry)
             if entry.there:
                 k.dax_disassociate_entry(inode, index, entry, True)
-                inode.i_pages[index] = NO_ENTRY
+                k.xas_store(inode, index, NO_ENTRY)
                 wake_up_all(inode.waiters[index])
         spin_unlock(inode.xa_lock)
 
@@ -119,7 +119,7 @@ class DaxLayout(Dax):
         entry = k.get_next_unlocked_entry(inode, index)
         if entry.there:
             k.dax_disassociate_entry(inode, index, entry, True)
-            inode.i_pages[index] = NO_ENTRY
+            k.xas_store(inode, index, NO_ENTRY)
         k.wake_after_delete(inode, index, entry)
         spin_unlock(inode.xa_lock)
 

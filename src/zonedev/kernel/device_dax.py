@@ -82,12 +82,19 @@ class DeviceDax(Fault):
         queue._values["first"].grow(len(self.system.tasks))
         return queue
 
+    # --- whether a device is there --------------------------------------------------------------
+
+    def dax_alive(k, dax: Any) -> bool:
+        """DAXDEV_ALIVE, which is asked for in an SRCU section (drivers/dax/super.c)."""
+        alive: bool = dax.alive
+        return alive
+
     # --- mmap ----------------------------------------------------------------------------------
 
     def dax_mmap_prepare(k, vma: Vma) -> bool:
         """Refuse to map a dead device; a fault will look again (drivers/dax/device.c)."""
         srcu_read_lock(k.dax.srcu)
-        alive: bool = vma.vm_file.alive
+        alive = k.dax_alive(vma.vm_file)
         srcu_read_unlock(k.dax.srcu)
         return alive
 
@@ -104,7 +111,7 @@ class DeviceDax(Fault):
         """__dev_dax_pte_fault(), __dev_dax_pmd_fault(), __dev_dax_pud_fault(), by the
         device's alignment (drivers/dax/device.c)."""
         dax = vma.vm_file
-        if not dax.alive:
+        if not k.dax_alive(dax):
             return False
         if dax.size == "pte":
             return k.dev_dax_pte_fault(vma, va, write)

@@ -126,9 +126,13 @@ class Ext4(DaxLayout):
         """The name goes, and with it the last link (fs/namei.c, fs/ext4/namei.c)."""
         atomic_inc(inode.i_count)
         lock(inode.i_rwsem)
-        inode.i_nlink = 0
+        k.ext4_unlink(inode)
         unlock(inode.i_rwsem)
         k.iput(inode)
+
+    def ext4_unlink(k, inode: Inode) -> None:
+        """drop_nlink(), ext4_orphan_add() (fs/ext4/namei.c, fs/ext4/orphan.c)."""
+        inode.i_nlink = 0
 
     def iput(k, inode: Inode) -> None:
         """The last user of an inode without links evicts it (fs/inode.c)."""

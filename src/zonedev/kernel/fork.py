@@ -5,7 +5,8 @@ from __future__ import annotations
 from zonedev.kernel.gup import Gup
 from zonedev.kernel.mmu_notifier import Event
 from zonedev.kernel.page import Page
-from zonedev.kernel.pgtable import NONE, Pte, Vma
+from zonedev.kernel.pgtable import Pte, Vma
+from zonedev.kernel.softleaf import Copied
 from zonedev.lang.primitives import spin_lock, spin_unlock
 from zonedev.lang.records import replace
 from zonedev.lang.runtime import current
@@ -25,38 +26,48 @@ class Fork(Gup):
         return done
 
     def copy_pte_range(k, dst: Vma, src: Vma) -> bool:
-        """Entry by entry, under the locks of both page tables; -EBUSY becomes -ENOMEM one level up
-        (mm/memory.c)."""
-        done = True
+        """Entry by entry; where a page is needed the locks are dropped for it, and the entry is looked at
+        again.  -EBUSY becomes -ENOMEM one level up (mm/memory.c)."""
         for va in range(src.start, src.start + src.nr):
-            spin_lock(dst.mm.ptl)
-            spin_lock(src.mm.ptl)
-            needs_page = False
-            if done:
-                pte = src.mm.pte[va]
-                if pte.present:
-                    needs_page = not k.copy_present_pte(dst, src, va, pte)
-                elif pte.leaf:
-                    done = k.copy_nonpresent_pte(dst, src, va, pte)
-            spin_unlock(src.mm.ptl)
-            spin_unlock(dst.mm.ptl)
-            if needs_page:
-                done = k.copy_pinned_page(dst, src, va)
-        return done
+            result = k.copy_pte(dst, src, va)
+            while result == Copied.AGAIN:
+                if not k.folio_prealloc(dst):
+                    return False
+                result = k.copy_pte(dst, src, va)
+            k.put_unused_copy()
+            if result == Copied.BUSY:
+                return False
+        return True
 
-    def copy_present_pte(k, dst: Vma, src: Vma, va: int, pte: Pte) -> bool:
-        """Share a page, read-only for both; false where it may be pinned, so that the child needs a
-        page of its own (mm/memory.c)."""
+    def copy_pte(k, dst: Vma, src: Vma, va: int) -> int:
+        """One entry, under the locks of both page tables (mm/memory.c, copy_pte_range)."""
+        result: int = Copied.DONE
+        spin_lock(dst.mm.ptl)
+        spin_lock(src.mm.ptl)
+        pte = src.mm.pte[va]
+        if not pte.present and pte.leaf:
+            result = k.copy_nonpresent_pte(dst, src, va, pte)
+            if result == Copied.RESTORED:
+                pte = src.mm.pte[va]
+        if pte.present:
+            result = k.copy_present_pte(dst, src, va, pte)
+        spin_unlock(src.mm.ptl)
+        spin_unlock(dst.mm.ptl)
+        return result
+
+    def copy_present_pte(k, dst: Vma, src: Vma, va: int, pte: Pte) -> int:
+        """Share a page, read-only for both, or copy one that may be pinned (mm/memory.c,
+        copy_present_ptes)."""
         if not k.is_zero_page(pte.page):
             folio = k.page_folio(pte.page)
             k.folio_get(folio)
             if not k.folio_try_dup_anon_rmap(folio, pte.page):
                 k.folio_put(folio)
-                return False
+                return k.copy_present_page(dst, src, va, pte.page)
         if pte.write:
             src.mm.pte[va] = replace(pte, write=False)
         k.set_child_pte(dst, src, va, replace(pte, write=False))
-        return True
+        return Copied.DONE
 
     def folio_try_dup_anon_rmap(k, folio: Page, page: Page) -> bool:
         """False for a page that is this mm's alone and may be pinned (include/linux/rmap.h)."""
@@ -67,20 +78,12 @@ class Fork(Gup):
         k.folio_add_file_rmap(folio)
         return True
 
-    def copy_pinned_page(k, dst: Vma, src: Vma, va: int) -> bool:
-        """copy_pte_range() drops the locks for a page, and looks again (mm/memory.c, copy_present_page);
-        false for -ENOMEM."""
-        if not k.folio_prealloc(dst):
-            return False
-        spin_lock(dst.mm.ptl)
-        spin_lock(src.mm.ptl)
-        pte = src.mm.pte[va]
-        if pte.present and not k.is_zero_page(pte.page) and dst.mm.pte[va] == NONE:
-            k.copy_user_page(current().cow_page, pte.page)
-            k.map_copy(dst, va, current().cow_page)
-            k.set_child_pte(dst, src, va, dst.mm.pte[va])
-            current().cow_page = None
-        spin_unlock(src.mm.ptl)
-        spin_unlock(dst.mm.ptl)
-        k.put_unused_copy()
-        return True
+    def copy_present_page(k, dst: Vma, src: Vma, va: int, page: Page) -> int:
+        """The child gets a page of its own at once, if there is one at hand (mm/memory.c)."""
+        if current().cow_page is None:
+            return Copied.AGAIN
+        k.copy_user_page(current().cow_page, page)
+        k.map_copy(dst, va, current().cow_page)
+        k.set_child_pte(dst, src, va, dst.mm.pte[va])
+        current().cow_page = None
+        return Copied.DONE

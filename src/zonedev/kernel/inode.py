@@ -13,7 +13,7 @@ from zonedev.kernel.mapping import AddressSpace, DaxEntry, VmFile
 from zonedev.kernel.page import Page
 from zonedev.kernel.sparse import SparseFiles, up_to
 from zonedev.lang.errors import SpecError
-from zonedev.lang.primitives import Lock, RwSem, atomic_t
+from zonedev.lang.primitives import WARN_ON, Lock, RwSem, atomic_t
 from zonedev.lang.records import (
     Record,
     array,
@@ -221,5 +221,6 @@ class Files(SparseFiles):
             if not shared:
                 for head in k.device_blocks(inode.dax):
                     if page is head:
+                        WARN_ON(head.frame.owner == 0, "mb_free_blocks(): freeing already freed block")
                         for each in k.block_pages(inode.dax, head):
                             each.frame.owner = 0

@@ -293,23 +293,26 @@ class MigrateDevice(Mmap):
 
     def migrate_pages(k, page: Page) -> bool:
         """Move a page of the system to another one, as offlining and compaction do; false for one that
-        somebody holds.  Unlike the functions above this holds the anon_vma (mm/migrate.c)."""
+        somebody holds.  Unlike the functions above this holds the anon_vma (mm/migrate.c,
+        migrate_folio_unmap, migrate_folio_move)."""
         folio = k.page_folio(page)
         if not k.folio_try_get(folio, 1):
             return True
         k.folio_lock(folio)
-        mapping = folio.anon_vma
-        k.get_anon_vma(mapping)
-        if k.folio_mapped(folio):
+        mapping = k.folio_get_anon_vma(folio)
+        mapped = k.folio_mapped(folio)
+        if mapped:
             k.try_to_migrate(folio)
         newpage = k.alloc_system_page()
         moved = newpage is not None and k.move_to_new_folio(newpage, folio)
-        k.remove_migration_ptes(folio, folio if newpage is None or not moved else newpage)
+        if mapped:
+            k.remove_migration_ptes(folio, folio if newpage is None or not moved else newpage)
         k.folio_unlock(folio)
         k.folio_put(folio)
         if newpage is not None:
             k.folio_put(newpage)
-        k.put_anon_vma(mapping)
+        if mapping is not None:
+            k.put_anon_vma(mapping)
         return moved
 
     def move_to_new_folio(k, newpage: Page, folio: Page) -> bool:

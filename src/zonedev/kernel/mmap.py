@@ -21,7 +21,7 @@ class Mmap(Mprotect):
         mapped = k.call_mmap_prepare(vma)
         if mapped:
             k.get_file(vma.vm_file)
-            vma.linked = True
+            k.vma_mark_attached(vma)
             k.vma_link_file(vma)
         up_write(mm.mmap_lock)
         return mapped
@@ -37,12 +37,20 @@ class Mmap(Mprotect):
         vma.in_i_mmap = True
         up_write(vma.vm_file.mapping.i_mmap_rwsem)
 
+    def vma_mark_attached(k, vma: Vma) -> None:
+        """The mm's tree has the VMA from here on (include/linux/mmap_lock.h)."""
+        vma.linked = True
+
+    def vma_mark_detached(k, vma: Vma) -> None:
+        """It has it no more (include/linux/mmap_lock.h)."""
+        vma.linked = False
+
     def munmap(k, va: int) -> None:
         """do_vmi_align_munmap(): detach, downgrade, zap, unlink, flush, put (mm/vma.c)."""
         mm = current().mm
         vma = mm.vma_at[va]
         down_write(mm.mmap_lock)
-        vma.linked = False
+        k.vma_mark_detached(vma)
         downgrade_write(mm.mmap_lock)
         k.tlb_gather_mmu(mm)
         k.zap_vma(vma)
@@ -97,7 +105,7 @@ class Mmap(Mprotect):
                     current().fput_later[start] = mm.vma_at[start].vm_file.fsdax
         k.tlb_finish_mmu(mm)
         for start in mm.starts:
-            mm.vma_at[start].linked = False
+            k.vma_mark_detached(mm.vma_at[start])
         up_write(mm.mmap_lock)
         k.exit_task_work(mm)
 

@@ -30,6 +30,7 @@ class Mremap(PageCache):
         """Keep the anon_vma of a mapping for mmap_again()."""
         anon_vma: AnonVma = current().mm.vma_at[va].anon_vma
         anon_vma._values["linked"] = anon_vma._values["linked"] + 1
+        anon_vma.kept = anon_vma.kept + 1
 
     def may_mremap(self, va: int) -> int:
         """Where a mapping may be moved to.  Returns the VA."""

@@ -111,6 +111,8 @@ class P2pdma(Coherent):
         (lib/genalloc.c)."""
         found: Page | None = None
         with atomic("bits are set by cmpxchg, and cleared again where another task was faster"):
+            if nr > sum(int(pool.used[i] == Chunk.FREE) for i in range(len(pdev.pages))):  # chunk->avail
+                return None
             for first in range(len(pdev.pages) - nr + 1):
                 if found is None and all(pool.used[first + i] == Chunk.FREE for i in range(nr)):
                     for i in range(nr):
@@ -140,11 +142,16 @@ class P2pdma(Coherent):
 
     # --- allocation by the kernel --------------------------------------------------------------
 
+    def rcu_dereference_p2pdma(k, pdev: PciDev) -> PciP2pdma | None:
+        """What allocates looks pdev->p2pdma up in an RCU section (include/linux/rcupdate.h)."""
+        p2pdma: PciP2pdma | None = pdev.p2pdma
+        return p2pdma
+
     def pci_alloc_p2pmem(k, pdev: PciDev, nr: int = 1) -> Page | None:
         """The first of `nr` pages, or None.  Their counts stay as they are, and the pagemap gets one
         reference for all (drivers/pci/p2pdma.c)."""
         rcu_read_lock()
-        p2pdma = pdev.p2pdma
+        p2pdma = k.rcu_dereference_p2pdma(pdev)
         if p2pdma is None:
             rcu_read_unlock()
             return None
@@ -194,7 +201,7 @@ class P2pdma(Coherent):
         meanwhile (drivers/pci/p2pdma.c)."""
         pdev = vma.vm_file
         rcu_read_lock()
-        p2pdma = pdev.p2pdma
+        p2pdma = k.rcu_dereference_p2pdma(pdev)
         if p2pdma is None:
             rcu_read_unlock()
             return False

@@ -34,7 +34,8 @@ class AnonVma(Record):
     short = "anon_vma"
     freed_breaks = "page-lifetime"
     rwsem: Any = embed(RwSem)
-    linked = count(0, 7, quiet=True)  # VMAs in its tree; the last one frees it
+    linked = count(0, 7, quiet=True)  # VMAs in its tree, and who holds it; the last one frees it
+    kept: int = const(0)  # holds that never end: those of a neighbour
     vmas: Any = const(())
 
 
@@ -203,10 +204,15 @@ class Rmap(Pgtable):
         up_write(vma.anon_vma.rwsem)
         k.put_anon_vma(vma.anon_vma)
 
-    def get_anon_vma(k, anon_vma: AnonVma) -> None:
-        """Hold an anon_vma (include/linux/rmap.h)."""
-        with atomic("atomic_inc()"):
-            anon_vma.linked = anon_vma.linked + 1
+    def folio_get_anon_vma(k, folio: Page) -> AnonVma | None:
+        """Hold the anon_vma of a folio; None where nothing maps it any more, and so nothing keeps that
+        (mm/rmap.c)."""
+        anon_vma: AnonVma | None = None
+        with atomic("RCU keeps its memory while it is counted, and folio_mapped() is asked again"):
+            if folio._mapcount.value > 0:
+                anon_vma = folio.anon_vma
+                anon_vma.linked = anon_vma.linked + 1
+        return anon_vma
 
     def put_anon_vma(k, anon_vma: AnonVma) -> None:
         """Drop a reference; RCU keeps the memory of an anon_vma, which is another one's then

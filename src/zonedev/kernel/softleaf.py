@@ -8,6 +8,8 @@ of that `private_exists`, `coherent_exists` and `exclusive_exists` tell.
 
 from __future__ import annotations
 
+from enum import IntEnum
+
 from zonedev.kernel.mmu_notifier import Event
 from zonedev.kernel.page import Page
 from zonedev.kernel.pgtable import DEVICE_EXCLUSIVE, DEVICE_PRIVATE, MIGRATION, NONE, Mm, Pte, Vma
@@ -15,6 +17,15 @@ from zonedev.kernel.rmap import Rmap
 from zonedev.lang.primitives import schedule, spin_lock, spin_unlock
 from zonedev.lang.records import replace
 from zonedev.lang.runtime import atomic, current
+
+
+class Copied(IntEnum):
+    """What becomes of an entry that fork() copies."""
+
+    DONE = 0
+    AGAIN = 1  # -EAGAIN: a page is needed
+    BUSY = 2  # -EBUSY
+    RESTORED = 3  # -ENOENT: it is present now
 
 
 class Softleaf(Rmap):
@@ -119,13 +130,11 @@ class Softleaf(Rmap):
 
     # --- fork --------------------------------------------------------------------------------------
 
-    def copy_nonpresent_pte(k, dst: Vma, src: Vma, va: int, orig_pte: Pte) -> bool:
-        """Copy an entry for a child, under both page-table locks; false for -EBUSY.  An exclusive one
-        is made present first, and then copied as such (mm/memory.c)."""
+    def copy_nonpresent_pte(k, dst: Vma, src: Vma, va: int, orig_pte: Pte) -> int:
+        """Copy an entry for a child, under both page-table locks.  An exclusive one is made present
+        (mm/memory.c)."""
         if k.is_device_exclusive(orig_pte):
-            if not k.try_restore_exclusive_pte(src, va, orig_pte):
-                return False
-            return k.copy_present_pte(dst, src, va, src.mm.pte[va])
+            return Copied.RESTORED if k.try_restore_exclusive_pte(src, va, orig_pte) else Copied.BUSY
         if k.is_device_private(orig_pte):
             folio = k.page_folio(orig_pte.page)
             k.folio_get(folio)
@@ -133,7 +142,7 @@ class Softleaf(Rmap):
         if orig_pte.write:
             src.mm.pte[va] = replace(orig_pte, write=False)
         k.set_child_pte(dst, src, va, replace(orig_pte, write=False))
-        return True
+        return Copied.DONE
 
     def set_child_pte(k, dst: Vma, src: Vma, va: int, pte: Pte) -> None:
         """set_pte_at() for a child (include/linux/pgtable.h)."""
@@ -149,10 +158,6 @@ class Softleaf(Rmap):
         k.restore_exclusive_pte(vma, va, orig_pte)
         k.folio_unlock(folio)
         return True
-
-    def copy_present_pte(k, dst: Vma, src: Vma, va: int, pte: Pte) -> bool:
-        """In fork.py."""
-        raise NotImplementedError
 
     def folio_dup_anon_rmap(k, folio: Page, page: Page) -> None:
         """One mapping more, of which none is exclusive: folio_try_dup_anon_rmap_pte() of a page that

@@ -212,8 +212,13 @@ class Inlining(Builtin):
         if len(fixed) != len(bound):
             place = frame.place(node) if frame else function.__qualname__
             raise LoweringError(place, f"the arguments of {function.__name__}() have to be fixed at set-up")
-        with runtime.ghost():
-            return Static(function(**fixed))
+        try:
+            with runtime.ghost():
+                return Static(function(**fixed))
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            place = frame.place(node) if frame else function.__qualname__
+            said = f"{function.__name__}() fails at set-up: {type(error).__name__}: {error}"
+            raise LoweringError(place, said) from error
 
     def leave(self, frame: Frame, value: Value, node: ast.AST) -> None:
         """Go to the exit of the inlined call with a result."""

@@ -136,7 +136,11 @@ def atomic_inc_not_zero(a: Atomic) -> bool:
 @primitive
 def might_sleep() -> None:
     """Not with a spinlock held, in RCU's read-side sections, or with interrupts off
-    (kernel/sched/core.c, __might_resched)."""
+    (kernel/sched/core.c, __might_resched).
+
+    The kernel asks when it begins to wait for a lock, and this when the wait is over, so that waiting is no
+    step of its own: who never gets the lock is told as a deadlock.
+    """
     ensure(
         "kernel-asserts",
         reads_nothing(current()),

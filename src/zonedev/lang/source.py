@@ -1,8 +1,13 @@
-"""The syntax trees of specification functions, by file, read once."""
+"""The syntax trees of specification functions, by file, read once.
+
+What was typed at a prompt, or into the cell of a notebook, has a name but is no file: `linecache` keeps it.
+"""
 
 from __future__ import annotations
 
 import ast
+import linecache
+import os
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -13,14 +18,33 @@ from zonedev.lang.errors import SpecError
 
 
 @cache
-def _functions(file: str) -> dict[int, ast.FunctionDef | ast.Lambda]:
-    """Functions and lambdas of a file by the line that their code object names."""
+def _read(file: str, changed: int) -> str:
+    """The text of a file as of its last change, in nanoseconds."""
+    return Path(file).read_text(encoding="utf-8")
+
+
+def source(file: str) -> str:
+    """The text that has the name `file`, as it is now; SpecError where nothing has."""
     try:
-        text = Path(file).read_text(encoding="utf-8")
-    except OSError as error:
-        raise SpecError(f"{file}: the source is needed for lowering: {error.strerror}") from error
-    found: dict[int, ast.FunctionDef | ast.Lambda] = {}
-    for node in ast.walk(ast.parse(text, file)):
+        return _read(file, os.stat(file).st_mtime_ns)  # noqa: PTH116 - often, and a path takes longer
+    except OSError:
+        text = "".join(linecache.getlines(file))
+    if not text:
+        raise SpecError(f"{file}: the source is needed for lowering: define it in a file or in a notebook")
+    return text
+
+
+@cache
+def parsed(text: str, file: str) -> ast.Module:
+    """The syntax tree of a text."""
+    return ast.parse(text, file)
+
+
+@cache
+def _functions(text: str, file: str) -> dict[int, ast.FunctionDef]:
+    """The functions of a text by the line that their code object names."""
+    found: dict[int, ast.FunctionDef] = {}
+    for node in ast.walk(parsed(text, file)):
         if isinstance(node, ast.FunctionDef):
             first = node.decorator_list[0].lineno if node.decorator_list else node.lineno
             found[first] = node
@@ -33,10 +57,14 @@ def method_name(prefix: str, kind: str) -> str:
     return f"{prefix}_{kind.lower()}"
 
 
-@cache
 def lines(file: str) -> list[str]:
     """The lines of a source file."""
-    return Path(file).read_text(encoding="utf-8").splitlines()
+    return _lines(source(file))
+
+
+@cache
+def _lines(text: str) -> list[str]:
+    return text.splitlines()
 
 
 def function_ast(function: Callable[..., Any]) -> ast.FunctionDef:
@@ -48,8 +76,10 @@ def function_ast(function: Callable[..., Any]) -> ast.FunctionDef:
     if not isinstance(function, FunctionType):
         raise SpecError(f"{function!r} is not a plain function: define it with def")
     code = function.__code__
-    node = _functions(code.co_filename).get(code.co_firstlineno)
-    if not isinstance(node, ast.FunctionDef):
+    node = _functions(source(code.co_filename), code.co_filename).get(code.co_firstlineno)
+    if node is not None and node.name != code.co_name:
+        raise SpecError(f"{code.co_filename}: it has changed since {code.co_name} was defined: load it again")
+    if node is None:
         raise SpecError(
             f"{code.co_filename}:{code.co_firstlineno}: {function.__name__} is not a plain function: "
             "define it with def"

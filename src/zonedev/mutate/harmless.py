@@ -23,6 +23,7 @@ from zonedev.mutate.mutants import SWAP, Mutant
 
 TAKE = {"lock", "spin_lock", "down_read", "down_write", "rcu_read_lock", "srcu_read_lock"}
 GIVE = {"unlock", "spin_unlock", "up_read", "up_write", "rcu_read_unlock", "srcu_read_unlock"}
+GIVE |= {"downgrade_write"}  # which gives back a part
 #: What can wait, or does otherwise where a lock is held.
 WAITS = {
     "lock",

@@ -280,7 +280,7 @@ class Switching(Lowering):
         return truth
 
     def value(self, node: ast.expr, frame: Frame) -> Value:
-        if node is not self.asking and self.here(node, NEVER, ALWAYS):
+        if node is not self.asking and any(self.here(part, NEVER, ALWAYS, IGNORE) for part in parts(node)):
             return truth_value(self.condition(node, frame))
         return super().value(node, frame)
 
@@ -354,6 +354,16 @@ class Switching(Lowering):
         self.touched += touched
         self.stored += stored
         return found
+
+
+def parts(node: ast.expr) -> Iterator[ast.expr]:
+    """An expression, and what it asks where it is a condition: mutants of a part are changes of the whole."""
+    yield node
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
+        yield from parts(node.operand)
+    elif isinstance(node, ast.BoolOp):
+        for operand in node.values:
+            yield from parts(operand)
 
 
 def is_when(node: ast.stmt, frame: Frame) -> bool:

@@ -55,7 +55,8 @@ class Judgement:
 class Survey:
     """The original in a scenario: its verdict, what an exploration costs, and what it goes through.
 
-    `functions` are the names of those that some step is in, or that have no steps of their own.
+    `functions` are the names of those that it has lowered: a way through one that takes none of its
+    steps is part of its caller's.
     """
 
     scenario: str
@@ -205,16 +206,13 @@ def survey(known: Catalogue, scenario: str, design: str, most: int) -> Survey | 
         return str(error)
     if original.verdict == "":
         return f"more than {most} states"
-    inlined = {f.__name__ for walk in bench.walks for f in walk.functions}
-    places = [bench.ts.tasks[task].steps[pc - 1].place for task, pc in bench.taken()]
-    inside = {name for place in places for name in place.calls}
-    stepping = {n for t in bench.ts.tasks for s in t.steps for n in s.place.calls}
+    functions = frozenset(f.__name__ for walk in bench.walks for f in walk.functions)
     return Survey(
         scenario,
         original,
         len(bench.engine.states),
         sum(len(t.steps) for t in bench.ts.tasks),
-        frozenset(inside | (inlined - stepping)),
+        functions,
     )
 
 

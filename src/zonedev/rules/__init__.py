@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from zonedev.listed import listed
 from zonedev.rules.anonymous import ANON_ASSERTS
 from zonedev.rules.base import Rule
 from zonedev.rules.blocks import BLOCK_REUSE, MAPPING_EXACT
@@ -65,3 +66,5 @@ RULES: dict[str, Rule] = {
         SUITE_ASSERTS,
     )
 }
+
+listed(__name__)

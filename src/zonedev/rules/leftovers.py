@@ -62,11 +62,11 @@ def nothing_mapped(k: Any) -> None:
 
 def anon_vmas_counted(k: Any) -> None:
     """VM_WARN_ON(anon_vma->num_active_vmas) (mm/rmap.c, unlink_anon_vmas): it goes only when nobody
-    has it any more.  Set-up may hold it once more, for a neighbour (mremap.py)."""
+    has it any more; and then it has to go: "kmemleak: unreferenced object" (mm/kmemleak.c)."""
     for anon_vma in k.system.instances("AnonVma"):
         users = sum(int(vma.in_anon_vma) for vma in anon_vma.vmas)
-        kept = anon_vma.linked >= users if anon_vma.live else users == 0
-        ensure("nothing-left", kept, "{} counts fewer VMAs than it has", anon_vma)
+        right = anon_vma.linked == users + anon_vma.kept if anon_vma.live else users == 0
+        ensure("nothing-left", right, "{} counts other VMAs than it has", anon_vma)
 
 
 def dead_inodes_gone(k: Any) -> None:
@@ -76,12 +76,22 @@ def dead_inodes_gone(k: Any) -> None:
         ensure("nothing-left", used or inode.freeing, "{} has no link and no user, but is there", inode)
 
 
+def gathers_finished(k: Any) -> None:
+    """tlb_finish_mmu() is "called at the end of the shootdown operation to free up any resources that were
+    required" (mm/mmu_gather.c)."""
+    for mm in k.system.instances("Mm"):
+        over = mm.tlb_flush_pending.value == 0
+        ensure("nothing-left", over, "a shootdown of {} is never finished", mm)
+
+
 def freed_pages_clean(k: Any) -> None:
     """What was anonymous must not look so to the next user (mm/memremap.c,
     free_zone_device_folio)."""
     for page in k.system.instances("Page"):
-        if page.memory > MemoryType.FS_DAX and page.live and page._refcount.value == 0:
+        head = page if page.compound_head is None else page.compound_head
+        if page.memory > MemoryType.FS_DAX and page.live and head._refcount.value == 0:
             ensure("nothing-left", page.anon_vma is None, "{} is free, but has a mapping", page)
+            ensure("nothing-left", not page.anon_exclusive, "{} is free, but exclusive", page)
 
 
 # --- when a call has ended -----------------------------------------------------------------------
@@ -90,6 +100,11 @@ def freed_pages_clean(k: Any) -> None:
 def pagemap_freed(k: Any, pgmap: Any) -> None:
     """kmemleak: unreferenced object (mm/kmemleak.c)"""
     ensure("nothing-left", not pgmap.live, "{} is never freed", pgmap)
+
+
+def chunk_freed(k: Any, device: Any) -> None:
+    """As above, of the memory of a device."""
+    pagemap_freed(k, device.pgmap)
 
 
 def region_released(k: Any, dax: Any) -> None:
@@ -114,8 +129,10 @@ def peer_freed(k: Any, pdev: PciDev) -> None:
 
 
 def evicted(k: Any, inode: Inode) -> None:
-    """clear_inode(): BUG_ON(inode->i_data.nrpages) (fs/inode.c); and blocks without a file are what
-    fsck finds."""
+    """clear_inode(): BUG_ON(inode->i_data.nrpages), BUG_ON(!(inode->i_state & I_FREEING)) (fs/inode.c);
+    "held lock freed!" (kernel/locking/lockdep.c); and blocks without a file are what fsck finds."""
+    ensure("nothing-left", inode.freeing, "{} is evicted without I_FREEING", inode)
+    ensure("nothing-left", not inode.i_rwsem.held, "held lock freed: the i_rwsem of {}", inode)
     for index in file_indices(inode, "i_pages", 0):
         ensure("nothing-left", not inode.i_pages[index].there, "{} is gone, but not its pages", inode)
     for index in file_indices(inode, "extents", 0):
@@ -157,6 +174,7 @@ NOTHING_LEFT = Rule(
                 nothing_mapped,
                 anon_vmas_counted,
                 dead_inodes_gone,
+                gathers_finished,
                 freed_pages_clean,
             )
         ),
@@ -164,6 +182,7 @@ NOTHING_LEFT = Rule(
         Monitor("nothing-left", pmem_released, after="unbind_pmem"),
         Monitor("nothing-left", peer_freed, after="unbind_p2pdma"),
         Monitor("nothing-left", pagemap_freed, after="free_pagemap"),
+        Monitor("nothing-left", chunk_freed, after="remove_device_pagemap"),
         Monitor("nothing-left", evicted, after="evict"),
         Monitor("nothing-left", unmounted, after="umount"),
         Monitor("nothing-left", unmapped_at_exit, after="exit"),

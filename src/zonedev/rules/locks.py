@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from zonedev.kernel.inode import Inode
 from zonedev.kernel.mapping import file_indices
+from zonedev.kernel.p2pdma import PciDev
 from zonedev.kernel.percpu_ref import PercpuRef
 from zonedev.kernel.pgtable import Vma
 from zonedev.lang.primitives import Lock, RwSem, Srcu
@@ -98,14 +99,47 @@ def switch_locked(k: Any, ref: PercpuRef) -> None:
 
 
 def rcu_read_lock_held(k: Any) -> None:
-    """WARN_ON_ONCE(!rcu_read_lock_held()) (include/linux/percpu-refcount.h)"""
+    """WARN_ON_ONCE(!rcu_read_lock_held()) (include/linux/percpu-refcount.h), and of rcu_dereference()
+    "suspicious rcu_dereference_check() usage!" (include/linux/rcupdate.h)"""
     ensure("kernel-asserts", current().rcu_nesting > 0, "WARN_ON: {} reads without RCU", current())
 
 
-def xa_locked(k: Any, inode: Inode) -> None:
+def xa_readable(k: Any, inode: Inode) -> None:
     """xa_entry(): "suspicious rcu_dereference_check() usage!" (include/linux/xarray.h)"""
     held = inode.xa_lock.held or current().rcu_nesting > 0
     ensure("kernel-asserts", held, "suspicious RCU usage: the xa_lock of {} is not held", inode)
+
+
+def xa_locked(k: Any, inode: Inode) -> None:
+    """xa_entry_locked(): the same of who changes something (include/linux/xarray.h)"""
+    ensure("kernel-asserts", inode.xa_lock.held, "suspicious RCU usage: the xa_lock of {} is not held", inode)
+
+
+def dax_srcu_held(k: Any) -> None:
+    """lockdep_assert_held(&dax_srcu) (drivers/dax/super.c, dax_alive)"""
+    held = k.dax.srcu.readers >> current()._index & 1 == 1
+    ensure("kernel-asserts", held, "WARN_ON: {} asks for DAXDEV_ALIVE outside of dax_srcu", current())
+
+
+def vma_write_locked(k: Any, vma: Vma) -> None:
+    """vma_assert_write_locked(), of which mmap_assert_write_locked() is a part (include/linux/mmap_lock.h)"""
+    ensure("kernel-asserts", vma.mm.mmap_lock.writer, "WARN_ON: the mmap_lock of {} is not held", vma.mm)
+
+
+def mmap_is_locked(k: Any, vma: Vma) -> None:
+    """BUG_ON(mmap_read_trylock(vma->vm_mm)) (mm/memory.c, vm_insert_page)"""
+    ensure("kernel-asserts", vma.mm.mmap_lock.writer, "BUG_ON: the mmap_lock of {} is not held", vma.mm)
+
+
+def nothing_mmapped(k: Any, pdev: PciDev) -> None:
+    """WARN_ON_ONCE(on->nr_mmapped) (fs/kernfs/file.c, kernfs_drain_open_files)"""
+    ensure("kernel-asserts", not pdev.mmapped, "WARN_ON: p2pmem/allocate of {} is still mapped", pdev)
+
+
+def orphan_is_locked(k: Any, inode: Inode) -> None:
+    """WARN_ON_ONCE(!(inode->i_state & (I_NEW | I_FREEING)) && !inode_is_locked(inode))
+    (fs/ext4/orphan.c, ext4_orphan_add)"""
+    inode_is_locked(k, inode)
 
 
 #: What asserts, and what it does assert.
@@ -120,6 +154,14 @@ ASSERTED: dict[str, Callable[..., None]] = {
     "ext4_break_layouts": invalidate_locked,
     "percpu_ref_switch_to_atomic": switch_locked,
     "percpu_ref_tryget_live_rcu": rcu_read_lock_held,
-    "get_next_unlocked_entry": xa_locked,
+    "rcu_dereference_p2pdma": rcu_read_lock_held,
+    "xas_load": xa_readable,
+    "xas_store": xa_locked,
+    "dax_alive": dax_srcu_held,
+    "vma_mark_attached": vma_write_locked,
+    "vma_mark_detached": vma_write_locked,
+    "vm_insert_page": mmap_is_locked,
+    "ext4_unlink": orphan_is_locked,
+    "pci_p2pdma_unmap_mappings": nothing_mmapped,
 }
 LOCKS_HELD = tuple(Monitor("kernel-asserts", check, after=name) for name, check in ASSERTED.items())

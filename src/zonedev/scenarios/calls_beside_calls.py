@@ -158,4 +158,4 @@ class MemoryFailureVsFault(Scenario):
         t.fsync(m.file)
 
     def task_C(t: Any, m: Any) -> None:
-        t.memory_failure(m.file.pages[0])
+        t.mf_generic_kill_procs(m.file.pages[0])  # which memory_failure() calls with the pagemap held

@@ -61,6 +61,31 @@ class ForkVsWriter(Scenario):
         t.touch(m.va, True, 3)
 
 
+class ForkFails(Scenario):
+    """fork() of a process with a pinned page fails where there is no page for the copy: no child runs."""
+
+    source = "fork(2): ENOMEM; mm/memory.c: copy_present_page(), folio_prealloc()"
+    rules = RULES
+    progress = "fault-terminates"
+    expected = {"linux-6.15": holds("the child runs when all is copied"), "linux-7.2": holds("as linux-6.15")}
+
+    def setup(m: Any) -> None:
+        m.k.anonymous_memory(1)
+        m.va = m.task("A").mmap_anonymous(1)
+        m.task("A").may_fork("child")
+        m.child = m.task("child").task
+
+    def task_A(t: Any, m: Any) -> None:
+        page = t.pin_user_pages(m.va)
+        t.assert_eq("fork", int(t.fork(m.child)), 0)
+        t.assert_eq("started", int(m.child.started), 0)
+        t.unpin_user_page(page)
+        t.touch(m.va)
+
+    def task_child(t: Any, m: Any) -> None:
+        """Nobody runs."""
+
+
 class ForkVsPinned(Scenario):
     """The same of a page that is pinned, which stays the parent's; DMA goes on."""
 
@@ -117,6 +142,15 @@ class CowReuse(Scenario):
         t.munmap(m.va)
 
 
+def page_of_threads(m: Any, pages: int) -> None:
+    """Two threads, each with a TLB entry of a page that both have written to; `pages` there are."""
+    m.k.anonymous_memory(pages)
+    m.va = m.task("A").mmap_anonymous(1)
+    m.task("B").clone_vm("A")
+    m.task("A").touch(m.va, True, 1)
+    m.task("B").touch(m.va, True, 1)
+
+
 class DontneedVsDontneed(Scenario):
     """Two threads throw a page away; each reads zeros when its call has returned."""
 
@@ -129,12 +163,7 @@ class DontneedVsDontneed(Scenario):
     }
 
     def setup(m: Any) -> None:
-        m.k.anonymous_memory(2)
-        a = m.task("A")
-        m.va = a.mmap_anonymous(1)
-        m.task("B").clone_vm("A")
-        a.touch(m.va, True, 1)
-        m.task("B").touch(m.va, True, 1)
+        page_of_threads(m, 2)
 
     def task_A(t: Any, m: Any) -> None:
         t.madvise_dontneed(m.va)
@@ -157,12 +186,7 @@ class MunmapVsTouch(Scenario):
     }
 
     def setup(m: Any) -> None:
-        m.k.anonymous_memory(3)
-        a = m.task("A")
-        m.va = a.mmap_anonymous(1)
-        m.task("B").clone_vm("A")
-        a.touch(m.va, True, 1)
-        m.task("B").touch(m.va, True, 1)
+        page_of_threads(m, 3)
 
     def task_A(t: Any, m: Any) -> None:
         t.munmap(m.va)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from zonedev.scenarios.base import Case, Expected, Scope, holds
-from zonedev.scenarios.parts import FILE_PMD, FILE_SIZE
+from zonedev.scenarios.parts import FILE_PMD, FILE_SIZE, PUD
 
 #: Those in which a mapping of a file is counted.
 DESIGNS = ("linux-6.15", "linux-7.2")
@@ -36,7 +36,7 @@ class DaxTest(Case):
 
     @classmethod
     def variant(cls) -> str:
-        """pte or pmd."""
+        """pte, pmd or pud."""
         return str(cls.scope["size"].default)
 
     @classmethod
@@ -47,13 +47,22 @@ class DaxTest(Case):
 
 def pmd(case: type[DaxTest]) -> type[DaxTest]:
     """The same with PMDs."""
+    return larger(case, FILE_PMD, "PMD")
+
+
+def pud(case: type[DaxTest]) -> type[DaxTest]:
+    """The same with PUDs, which a device can have."""
+    return larger(case, PUD, "PUD")
+
+
+def larger(case: type[DaxTest], size: Scope, level: str) -> type[DaxTest]:
     about = {
-        "scope": {"size": FILE_PMD},
+        "scope": {"size": size},
         "case": case.test(),
         "__module__": case.__module__,
-        "__doc__": f"{case.__doc__}\n\n    With a PMD.",
+        "__doc__": f"{case.__doc__}\n\n    With a {level}.",
     }
-    return type(f"{case.__name__}Pmd", (case,), about)
+    return type(f"{case.__name__}{level.capitalize()}", (case,), about)
 
 
 # --- set-up ------------------------------------------------------------------------------------------

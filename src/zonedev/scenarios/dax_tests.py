@@ -5,7 +5,7 @@ from __future__ import annotations
 from zonedev.scenarios import dax_tests_files as files
 from zonedev.scenarios import dax_tests_maps as maps
 from zonedev.scenarios import dax_tests_private as private
-from zonedev.scenarios.dax_suite import DaxTest, pmd
+from zonedev.scenarios.dax_suite import DaxTest, pmd, pud
 
 EITHER = (
     files.PwriteRead,
@@ -18,6 +18,7 @@ EITHER = (
     files.PunchUnmapped,
     files.Shared,
     files.SharedTruncated,
+    files.SharedLeft,
     files.UnlinkMapped,
     files.Umount,
     files.DropCaches,
@@ -28,10 +29,14 @@ EITHER = (
     maps.Poison,
     maps.PoisonDevice,
     maps.UnlinkExit,
+    maps.UnmapExit,
+    maps.DiskGone,
     maps.FsyncHole,
     maps.DirectIo,
     maps.DeviceDax,
+    maps.DeviceGone,
 )
+DEVICES = (maps.PoisonDevice, maps.DeviceDax)
 SMALL = (
     maps.FastOnly,
     private.FsyncPrivate,
@@ -42,4 +47,8 @@ SMALL = (
     private.PrivateUnbound,
 )
 
-DAX_TESTS: tuple[type[DaxTest], ...] = (*(each for case in EITHER for each in (case, pmd(case))), *SMALL)
+DAX_TESTS: tuple[type[DaxTest], ...] = (
+    *(each for case in EITHER for each in (case, pmd(case))),
+    *(pud(case) for case in DEVICES),
+    *SMALL,
+)

@@ -198,6 +198,8 @@ class Shared(DaxTest):
         reads(t, m.va, 1)
         t.ftruncate(m.file, 0)
         reads(t, m.copy_va, 2)
+        t.ftruncate(m.copy, 0)
+        sigbus(t, m.copy_va, False)
 
 
 class SharedTruncated(DaxTest):
@@ -221,6 +223,29 @@ class SharedTruncated(DaxTest):
         t.assert_eq("mappings", t.mappings_of(m.first.pages[0]), 1)
         t.ftruncate(m.file, 0)
         blocks(t, m, 0)
+
+
+class SharedLeft(DaxTest):
+    """One of three files that have all been read goes: the others have the block, and count it twice."""
+
+    source = "ioctl_ficlonerange(2)"
+
+    def setup(m: Any) -> None:
+        device(m, 1)
+        m.first = m.k.dax_file(m.pmem, pages=m.n)
+        m.second = m.k.dax_file(m.pmem, shares=m.first)
+        m.file = m.k.dax_file(m.pmem, shares=m.first)
+        m.first_va = m.task("A").mmap(m.first)
+        m.second_va = m.task("A").mmap(m.second)
+        m.va = m.task("A").mmap(m.file)
+        m.first.pages[0].frame._values["data"] = 3
+
+    def task_A(t: Any, m: Any) -> None:
+        for va in (m.first_va, m.second_va, m.va):
+            reads(t, va, 3)
+            t.munmap(va)
+        t.ftruncate(m.first, 0)
+        blocks(t, m, 1)
 
 
 class UnlinkMapped(DaxTest):

@@ -129,6 +129,44 @@ class UnlinkExit(DaxTest):
         t.assert_eq("write", int(t.pwrite(m.other, 0)), 1)
 
 
+class UnmapExit(DaxTest):
+    """A program unmaps one of two mappings of a file and exits with the other: the file has no user then."""
+
+    source = "munmap(2), exit(2), umount(2)"
+
+    def setup(m: Any) -> None:
+        file(m, 1, 1)
+        m.second = m.task("A").mmap(m.file)
+
+    def task_A(t: Any, m: Any) -> None:
+        writes(t, m.va, 2)
+        reads(t, m.second, 2)
+        t.munmap(m.va)
+        t.assert_eq("umount", int(t.umount(m.pmem)), 0)
+        t.exit()
+        t.assert_eq("umount", int(t.umount(m.pmem)), 1)
+
+
+class DiskGone(DaxTest):
+    """The device of a mounted file system is unbound: a load or store ends in SIGBUS, also where it would
+    copy a shared block, and write() in EIO."""
+
+    source = "drivers/dax/super.c: kill_dax(); write(2): EIO"
+
+    def setup(m: Any) -> None:
+        file(m, 2, 1)
+        m.copy = m.k.dax_file(m.pmem, shares=m.file)
+        m.copy_va = m.task("A").mmap(m.copy)
+        m.task("A").unlink(m.file)
+
+    def task_A(t: Any, m: Any) -> None:
+        t.unbind_pmem(m.pmem)
+        sigbus(t, m.va, False)
+        sigbus(t, m.copy_va, True)
+        t.assert_eq("write", int(t.pwrite(m.file, 0)), 0)
+        blocks(t, m, 1)
+
+
 class FsyncHole(DaxTest):
     """fsync() finds nothing to do where a hole was read."""
 
@@ -261,3 +299,21 @@ class DeviceDax(DaxTest):
         reads(t, m.second + m.n, 1)
         t.kill_dev_dax(m.dax)
         sigbus(t, m.second, False)
+
+
+class DeviceGone(DaxTest):
+    """mmap() of a device that has gone fails with ENXIO, and nothing is mapped."""
+
+    source = "mmap(2); drivers/dax/device.c: dax_mmap_prepare()"
+    progress = "removal-terminates"
+    scope = {"size": SIZE}
+
+    def setup(m: Any) -> None:
+        m.dax = m.k.device_dax(size=m.scope["size"])
+        m.va = m.task("A").reserve(m.dax)
+        m.vma = m.task("A").task.mm.vma_at[m.va]
+
+    def task_A(t: Any, m: Any) -> None:
+        t.kill_dev_dax(m.dax)
+        t.assert_eq("mmap", int(t.mmap_fixed(m.va)), 0)
+        t.assert_eq("mapped", int(m.vma.linked), 0)

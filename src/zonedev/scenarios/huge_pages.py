@@ -5,9 +5,56 @@ from __future__ import annotations
 from typing import Any
 
 from zonedev.scenarios.base import Scenario, holds, violated
-from zonedev.scenarios.parts import PRIVATE_RULES, UNBIND_PRIVATE_RULES, huge_page
+from zonedev.scenarios.parts import MIRROR_RULES, PRIVATE_RULES, UNBIND_PRIVATE_RULES, Event, huge_page
 
 SINGH = "Balbir Singh, mm: support device-private THP, 2025-03 to 2025-10 (v6.19)"
+
+
+class ThpPinned(Scenario):
+    """The second half of a huge page is pinned and written to by a device, while a thread writes to it."""
+
+    source = "mm/gup.c: follow_pmd_mask(), follow_huge_pmd()"
+    rules = (*PRIVATE_RULES, "suite-asserts")
+    progress = "fault-terminates"
+    expected = dict.fromkeys(("linux-6.15", "linux-7.2"), holds("the folio is taken, and the page of it"))
+
+    def setup(m: Any) -> None:
+        huge_page(m, pages=2, vram=0)
+        m.task("B").clone_vm("A")
+
+    def task_A(t: Any, m: Any) -> None:
+        page = t.pin_user_pages(m.va + 1)
+        t.assert_eq("pinned", int(page is not None), 1)
+        t.dma_store(m.va + 1, page)
+        t.unpin_user_page(page)
+        t.touch(m.va + 1, False)
+
+    def task_B(t: Any, m: Any) -> None:
+        t.touch(m.va + 1, True, 2)
+
+
+class ThpExclusive(Scenario):
+    """A device takes one half of a huge page for itself, and the CPU uses both."""
+
+    source = "mm/gup.c: FOLL_SPLIT_PMD; lib/test_hmm.c: dmirror_exclusive()"
+    rules = (*MIRROR_RULES, "suite-asserts")
+    progress = "fault-terminates"
+    expected = dict.fromkeys(
+        ("linux-6.15", "linux-7.2"), holds("the huge entry is split before it is walked")
+    )
+
+    def setup(m: Any) -> None:
+        huge_page(m, pages=2, vram=0, atomics=True)
+        m.taken = m.new(Event)
+
+    def task_A(t: Any, m: Any) -> None:
+        t.touch(m.va + 1, True, 3)
+        t.wait_for(m.taken)
+        t.touch(m.va, False)
+
+    def task_gpu(t: Any, m: Any) -> None:
+        t.dmirror_exclusive(m.mirror, m.va)
+        t.happens(m.taken)
 
 
 class ThpPrivateMigrate(Scenario):

@@ -33,4 +33,4 @@ class MemoryFailureVsTruncate(Scenario):
         t.ftruncate(m.file, 0)
 
     def task_C(t: Any, m: Any) -> None:
-        t.memory_failure(m.page)
+        t.mf_generic_kill_procs(m.page)  # which memory_failure() calls with the pagemap held

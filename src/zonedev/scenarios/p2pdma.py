@@ -13,7 +13,7 @@ from zonedev.scenarios.parts import UNBIND_RULES
 P2PMEM_RELEASES = ("linux-6.12", "linux-6.15", "linux-7.2")
 P2PDMA_RELEASES = ("linux-6.1", *P2PMEM_RELEASES)
 PEER = FOLL_WRITE | FOLL_PCI_P2PDMA
-RULES = (*UNBIND_RULES, "unbind-drained")
+RULES = (*UNBIND_RULES, "unbind-drained", "kernel-asserts")
 POINTS = ("idle", "mapped", "pinned", "unmapped", "freed", "of the kernel")
 
 
