@@ -1,6 +1,6 @@
 """zonedev beside SPIN, rumur and TLC: time to verdict on the same models.
 
-    python benchmarks/peers.py [--case NAME] [--tool NAME] [--large] [--max-seconds S]
+    python benchmarks/peers.py [--case NAME] [--tool NAME] [--large] [--max-seconds S] [--json FILE]
 
 `seconds` is wall-clock time from the start of the tool to its verdict, and `build` the part
 of it that is no search: for zonedev the start of Python, the lowering, the compilation, and
@@ -8,7 +8,8 @@ what was searched before it moved on to compiled code; for SPIN and rumur the tr
 and the compiler.  What zonedev export takes to write the models is not counted.  zonedev runs
 as it does by default, with an empty cache, and `again` with what it kept.  SPIN gets the
 idiomatic form, and rumur and TLC the only one; all are given their options for speed, and SPIN
-a table of the right size.  Memory is the largest resident size.
+a table of the right size.  What SPIN and rumur write is also compiled with -O0, which is the faster
+way where the search is short.  Memory is the largest resident size.
 
 A row is void where the verdict is another, or where a whole search has other states than
 stand beside the case; partial-order reduction and bitstate hashing may have fewer.
@@ -121,19 +122,28 @@ def searched(case: Case, workers: int) -> float:
 # --- the others --------------------------------------------------------------------------------------
 
 
+#: What the C compiler is told, by the form of the search.  It takes longer over -O2 than most searches do.
+FORMS = {
+    "plain": ("-O0", "-DNOREDUCE"),
+    "exact": ("-O2", "-DNOREDUCE"),
+    "reduced": ("-O2",),
+    "bitstate": ("-O2", "-DBITSTATE"),
+}
+
+
 def spin_row(case: Case, form: str, place: Path, limits: Limits) -> Row:
     """SPIN: exact, with partial-order reduction, or with that and bitstate hashing."""
     text = written(case, "promela", "processes")
-    flags = {"exact": ("-O2", "-DNOREDUCE"), "reduced": ("-O2",), "bitstate": ("-O2", "-DBITSTATE")}[form]
     bits = max(27, case.states.bit_length() + 7)  # 128 bits or more for a state
     arguments = [f"-w{bits}"] if form == "bitstate" else []
-    options = EXACT if form == "exact" else ()
-    answer = spin(text, True, place, limits, options, flags, arguments)
-    return Row(answer, "" if form == "exact" else form)
+    lossy = "" if "-DNOREDUCE" in FORMS[form] else form
+    answer = spin(text, True, place, limits, () if lossy else EXACT, FORMS[form], arguments)
+    return Row(answer, lossy)
 
 
-def rumur_row(case: Case, threads: int, place: Path, limits: Limits) -> Row:
-    return Row(rumur(written(case, "murphi"), True, place, limits, "-O3", threads))
+def rumur_row(case: Case, form: tuple[str, int], place: Path, limits: Limits) -> Row:
+    """rumur: what the C compiler is told, and the number of threads."""
+    return Row(rumur(written(case, "murphi"), True, place, limits, *form))
 
 
 def tlc_row(case: Case, workers: int, place: Path, limits: Limits) -> Row:
@@ -148,7 +158,7 @@ def written(case: Case, language: str, style: str = "loop") -> str:
 Tool = Callable[[Case, Path, Limits], Row]
 
 
-def bound(tool: Callable[..., Row], form: str | int, case: Case, place: Path, limits: Limits) -> Row:
+def bound(tool: Callable[..., Row], form: object, case: Case, place: Path, limits: Limits) -> Row:
     return tool(case, form, place, limits)
 
 
@@ -157,11 +167,13 @@ TOOLS: dict[str, Tool] = {
     "zonedev 1, again": partial(bound, own, 1),
     "zonedev 2": partial(bound, own, 2),
     "zonedev 2, again": partial(bound, own, 2),
-    "spin": partial(bound, spin_row, "exact"),
+    "spin -O0": partial(bound, spin_row, "plain"),
+    "spin -O2": partial(bound, spin_row, "exact"),
     "spin reduced": partial(bound, spin_row, "reduced"),
     "spin bitstate": partial(bound, spin_row, "bitstate"),
-    "rumur 1": partial(bound, rumur_row, 1),
-    "rumur 2": partial(bound, rumur_row, 2),
+    "rumur -O0": partial(bound, rumur_row, ("-O0", 1)),
+    "rumur -O3": partial(bound, rumur_row, ("-O3", 1)),
+    "rumur -O3, 2": partial(bound, rumur_row, ("-O3", 2)),
     "tlc 1": partial(bound, tlc_row, 1),
     "tlc 2": partial(bound, tlc_row, 2),
 }
@@ -203,6 +215,19 @@ def line(case: Case, tool: str, row: Row, limits: Limits) -> tuple[str, bool]:
     ), bool(void)
 
 
+def row_object(tool: str, row: Row, remark: str) -> dict[str, object]:
+    """A row for --json; `remark` is what stands behind the numbers in the table."""
+    answer = row.answer
+    late = answer.stopped and "out of time" in answer.stopped
+    return {
+        "tool": tool,
+        "states": answer.states,
+        "seconds": None if answer.stopped else round(answer.build + answer.seconds, 2),
+        "build": None if answer.stopped else round(answer.build, 2),
+        "remark": "out of time" if late else answer.stopped or remark,
+    }
+
+
 def rows(case: Case, tools: list[str], limits: Limits) -> Iterator[tuple[str, Row]]:
     """Each tool in turn, alone on the machine."""
     with tempfile.TemporaryDirectory(prefix="zonedev-") as whole:
@@ -219,6 +244,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="zonedev beside SPIN, rumur and TLC.")
     parser.add_argument("--case", choices=tuple(CASES), action="append", help="only this one")
     parser.add_argument("--tool", choices=tuple(TOOLS), action="append", help="only this one")
+    parser.add_argument("--json", metavar="FILE", type=Path, help="write the rows there as well")
     parser.add_argument("--large", action="store_true", help="also tens of millions of states")
     parser.add_argument("--max-seconds", type=float, default=600.0, help="for each program that is run")
     parser.add_argument("--max-memory", type=int, default=16, help="for each program, in GiB")
@@ -231,6 +257,7 @@ def main() -> int:
         else:
             tools.append(tool)
     void = False
+    measured = []
     for case in CASES.values():
         if case.name not in args.case if args.case else case.large and not args.large:
             continue
@@ -238,11 +265,16 @@ def main() -> int:
         print(
             f"{case.title}\n" + LINE.format("", "states", "seconds", "build", "M st/s", "B/st", "").rstrip()
         )
+        found = []
         for tool, row in rows(case, tools, limits):
             text, bad = line(case, tool, row, limits)
+            found.append(row_object(tool, row, wrong(case, row) or row.lossy))
             void = void or bad
             print(text.rstrip(), flush=True)
         print()
+        measured.append({"title": case.title, "rows": found})
+    if args.json:
+        args.json.write_text(json.dumps(measured, indent=1) + "\n", encoding="utf-8")
     return 2 if void else 0
 
 

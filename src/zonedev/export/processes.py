@@ -92,8 +92,10 @@ def process(model: Model, task: Task, own: list[Variable], counted: bool, scratc
     """A task."""
     lines = [f"/* Task {task.name}{', an actor' if task.actor else ''}. */"]
     lines += [f"active proctype {model.name(f'task {task.name}')}()", "{"]
-    lines += [f"  {commented(v)}" for v in own]
-    lines += [f"  {declared(v)}" for v in task.registers]
+    # In bytes: SPIN 6.5.2 takes a process of nothing but bit fields for shorter than the compiler lays it
+    # out, and leaves the last of them out when it compares states.
+    lines += [f"  {commented(v, packed=False)}" for v in own]
+    lines += [f"  {declared(v, packed=False)}" for v in task.registers]
     if task.start != 1:
         lines.append(f"  goto {label(task, task.start)};")
     for step in task.steps:

@@ -46,22 +46,22 @@ def rule_name(model: Model, fail: int) -> str:
     return f"{model.rule(fail).replace('-', '_')}_{fail}"
 
 
-def declared(variable: Variable, start: bool = True) -> str:
-    """The declaration of a variable, in as few bits as it takes."""
+def declared(variable: Variable, packed: bool = True) -> str:
+    """The declaration of a variable, in as few bits as it takes, or in as few bytes where not `packed`."""
     size = f"[{len(variable.initial)}]" if variable.array else ""
     width = max(variable.hi.bit_length(), 1)
     if variable.lo < 0:
         small = variable.lo >= -(1 << 15) and variable.hi < 1 << 15
         text = f"{'short' if small else 'int'} {variable.name}{size}"
-    elif variable.array:
-        kind = "bit" if width == 1 else "byte" if width <= 8 else "short" if width < 16 else "int"
+    elif variable.array or not packed:
+        kind = "bit" if width == 1 and packed else "byte" if width <= 8 else "short" if width < 16 else "int"
         text = f"{kind} {variable.name}{size}"
     else:
         text = f"unsigned {variable.name} : {min(width, 31)}" if width > 1 else f"bit {variable.name}"
     values = variable.initial
-    if start and variable.array and len(set(values)) > 1:
+    if variable.array and len(set(values)) > 1:
         text += f" = {{ {', '.join(map(str, values))} }}"
-    elif start and values[0]:
+    elif values[0]:
         text += f" = {values[0]}"
     return text + ";"
 
@@ -114,8 +114,8 @@ def last_words(text: str) -> str:
     return f"{function}, {place.rpartition('/')[2]}" if place else text
 
 
-def commented(variable: Variable) -> str:
-    return f"{declared(variable)} /* {variable.meaning} */"
+def commented(variable: Variable, packed: bool = True) -> str:
+    return f"{declared(variable, packed)} /* {variable.meaning} */"
 
 
 def comment(step: Step, task: str) -> list[str]:
