@@ -120,11 +120,13 @@ class Catalogue:
 
 def load() -> Catalogue:
     """The built-in catalogue."""
-    from zonedev import designs, rules, scenarios
+    from zonedev.designs import DESIGNS
     from zonedev.designs.series import SERIES
+    from zonedev.rules import RULES
+    from zonedev.scenarios import SCENARIOS
     from zonedev.scenarios.suites import SUITES
 
-    return Catalogue(designs.DESIGNS, rules.RULES, scenarios.SCENARIOS, series=SERIES, suites=SUITES)
+    return Catalogue(DESIGNS, RULES, SCENARIOS, series=SERIES, suites=SUITES)
 
 
 def load_with_operations() -> Catalogue:

@@ -112,6 +112,8 @@ def parser() -> Parser:
         command(name, f"list the {name}")
     add_check(command("check", "explore every interleaving", ("text", "json", "ktap", "junit")))
     add_matrix(command("matrix", "every scenario under every design, against what is expected"))
+    add_report(command("report", "the catalogue as a page for a browser", ()))
+    add_life(command("life", "the states that pages go through in a design", ("text", "json", "rv")))
     add_series(command("series", "which patch of a patch series turns which verdict"))
     one = command("run", "run one schedule as plain Python")
     one.add_argument("scenario", metavar="SCENARIO")
@@ -121,6 +123,9 @@ def parser() -> Parser:
     again = command("replay", "a counterexample again, as plain Python")
     again.add_argument("trace", metavar="TRACE.json", help="what check --format json printed")
     again.add_argument("--pdb", action="store_true", help="stop in the debugger before each step")
+    add_show(command("show", "look at a counterexample, step by step or in another format", ()))
+    form = command("schema", "the JSON schema of what --format json prints", ())
+    form.add_argument("name", metavar="NAME", nargs="?", help="a command (default: list them)")
     diff = command("diff", "what differs between two designs")
     diff.add_argument("first", metavar="DESIGN")
     diff.add_argument("second", metavar="DESIGN")
@@ -170,6 +175,18 @@ def add_check(found: Parser) -> None:
     add_limits(found)
 
 
+def add_show(found: Parser) -> None:
+    found.add_argument("trace", metavar="TRACE.json", help="what check --format json printed")
+    found.add_argument(
+        "--format",
+        choices=("text", "mermaid", "plantuml", "perfetto", "itf"),
+        help="what to print (default: text, and on a terminal one steps through it)",
+    )
+    found.add_argument(
+        "--number", metavar="N", type=positive, help="the Nth counterexample of the file (default: the first)"
+    )
+
+
 def add_on(found: Parser) -> None:
     found.add_argument(
         "--on", metavar="ray", type=cluster, help="on a Ray cluster: ray, ray=HOST:PORT or ray://HOST:PORT"
@@ -202,6 +219,32 @@ def add_matrix(found: Parser) -> None:
     )
     add_cells(found)
     add_reduce(found, ())
+
+
+def add_report(found: Parser) -> None:
+    found.add_argument("scenario", metavar="SCENARIO", nargs="*", help="only these")
+    found.add_argument(
+        "-o", dest="output", metavar="FILE.html", default="report.html", help="where to write it"
+    )
+    for name, about in (
+        ("conform", "also what zonedev conform --format json wrote"),
+        ("mutants", "also what zonedev mutate --format json wrote"),
+        ("peers", "also what benchmarks/peers.py --json wrote"),
+    ):
+        found.add_argument(f"--{name}", metavar="FILE.json", help=about)
+    found.add_argument("--jobs", metavar="N", type=positive, help="processes (default: one a core)")
+    add_on(found)
+    add_limits(found)
+
+
+def add_life(found: Parser) -> None:
+    found.add_argument("scenario", metavar="SCENARIO", nargs="*", help="only as these show it")
+    found.add_argument("--design", metavar="D", help="as for check (default: the newest)")
+    found.add_argument(
+        "--kind",
+        choices=("devdax", "fsdax", "private", "coherent", "p2pdma"),
+        help="only pages of this memory",
+    )
 
 
 def add_mutants(found: Parser, *positional: str) -> None:

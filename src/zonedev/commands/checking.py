@@ -19,7 +19,7 @@ from zonedev.explore.matrix import Cell, pairs, write_goldens
 from zonedev.explore.matrix import run as run_cells
 from zonedev.explore.on import cores
 from zonedev.lang.errors import ZonedevError
-from zonedev.report import cases, table, text
+from zonedev.report import cases, colour, table
 from zonedev.report.json import SCHEMA_VERSION, dump
 from zonedev.report.notes import vacuity_object
 from zonedev.report.progress import Reporter
@@ -68,7 +68,9 @@ def run_check(context: Context) -> int:
             complain(str(error))
             continue
         if o.format == "text":
-            show(("\n" if verdicts else "") + text.render(verdict))
+            if verdicts:
+                show("")
+            colour.show(verdict)
             sys.stdout.flush()
         verdicts.append(verdict)
         if verdict.stopped == "interrupted":

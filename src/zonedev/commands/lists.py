@@ -9,14 +9,10 @@ from zonedev.report import series, table
 from zonedev.report.json import SCHEMA_VERSION, dump
 
 
-def about(design: type) -> str:
-    return str(getattr(design, "title", "") or (inspect.getdoc(design) or "").split("\n")[0])
-
-
 def designs(context: Context) -> int:
     """The designs, from the oldest to the newest, and the series with a design for each patch."""
     stacked = context.catalogue.series
-    entries = {n: about(d) for n, d in context.catalogue.designs.items()}
+    entries = {n: table.about_design(d) for n, d in context.catalogue.designs.items()}
     if context.json:
         objects = [
             {"name": n, "title": entries[n], "class": d.__name__, "about": inspect.getdoc(d) or ""}
@@ -56,14 +52,7 @@ def scenarios(context: Context) -> int:
         ]
         show(dump({"schema_version": SCHEMA_VERSION, "scenarios": objects}))
         return OK
-    entries = {}
-    for name, scenario in known.items():
-        sizes = ", ".join(
-            f"{k}={'|'.join(v.choices) if v.choices else f'{v.lo}..{v.hi}'}"
-            for k, v in scenario.scope.items()
-        )
-        entries[name] = scenario.title() + (f" [{sizes}]" if sizes else "")
-    show(table.listing(entries))
+    show(table.listing({n: table.about_scenario(s) for n, s in known.items()}))
     return OK
 
 
@@ -74,5 +63,5 @@ def rules(context: Context) -> int:
         objects = [{"name": r.name, "kind": r.kind, "text": r.text} for r in known.values()]
         show(dump({"schema_version": SCHEMA_VERSION, "rules": objects}))
     else:
-        show(table.listing({r.name: f"{r.text} ({r.kind})" for r in known.values()}))
+        show(table.listing({r.name: table.about_rule(r) for r in known.values()}))
     return OK

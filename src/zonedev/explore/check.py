@@ -138,8 +138,9 @@ def built_in_rules() -> Mapping[str, Rule]:
     return RULES
 
 
-def name_of(design: type[Specification]) -> str:
-    return str(getattr(design, "name", design.__name__))
+def name_of(design: type) -> str:
+    """A design's name; its class's where it has none of its own, and only derives from one that has."""
+    return str(vars(design).get("name", design.__name__))
 
 
 def set_up(

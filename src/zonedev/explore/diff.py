@@ -11,6 +11,9 @@ from typing import Any
 from zonedev.explore.trace import short_path
 from zonedev.lang.system import Specification
 
+#: What of a design says what it is, and not what it does.
+ABOUT = ("name", "title", "release")
+
 
 @dataclass(frozen=True)
 class Definition:
@@ -45,9 +48,7 @@ def names(design: type[Specification]) -> list[str]:
     own: dict[str, None] = {}
     for cls in reversed(design.__mro__):
         if cls is not Specification and issubclass(cls, Specification):
-            own.update(
-                dict.fromkeys(n for n in vars(cls) if not n.startswith("_") and n not in ("name", "title"))
-            )
+            own.update(dict.fromkeys(n for n in vars(cls) if not n.startswith("_") and n not in ABOUT))
     return list(own)
 
 
@@ -74,9 +75,16 @@ def definition(design: type[Specification], name: str) -> Definition | None:
             value = vars(cls)[name]
             if isinstance(value, FunctionType):
                 return Definition(cls.__name__, place(value), first_line(value))
-            file = inspect.getsourcefile(cls) or "?"
-            return Definition(cls.__name__, short_path(file), f"{name} = {value!r}")
+            return Definition(cls.__name__, file_of(cls), f"{name} = {value!r}")
     return None
+
+
+def file_of(cls: type) -> str:
+    """The file of a class, as traces name it; what was typed into a notebook has none."""
+    try:
+        return short_path(inspect.getsourcefile(cls) or "?")
+    except (OSError, TypeError):
+        return "cell"
 
 
 def place(function: FunctionType) -> str:

@@ -89,9 +89,9 @@ def named(thing: Any) -> str:
     return f"{module}:{name}"
 
 
-def ours(module: str) -> bool:
-    """Whether a module is of this program or of Python."""
-    return module.partition(".")[0] in ("zonedev", *sys.stdlib_module_names)
+def ours(module: str | None) -> bool:
+    """Whether a module is of this program or of Python; a function of a prompt may have none."""
+    return module is not None and module.partition(".")[0] in ("zonedev", *sys.stdlib_module_names)
 
 
 def found(module: str, name: str) -> Any:

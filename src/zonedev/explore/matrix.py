@@ -107,11 +107,18 @@ def pairs(catalogue: Catalogue, names: Iterable[str], everything: bool) -> list[
     for name in names:
         scenario = catalogue.scenario(name)
         goldens = read_or_none(scenario) if everything else read_goldens(scenario)
-        wanted = {**dict.fromkeys(scenario.expected), **dict.fromkeys(goldens)}
-        designs = [d for d in catalogue.designs if everything or not wanted or d in wanted]
-        designs += [d for d in wanted if d not in catalogue.designs]
-        cells += [Cell(name, d, golden=goldens.get(d)) for d in designs]
+        cells += cells_of(catalogue, scenario, goldens, everything)
     return cells
+
+
+def cells_of(
+    catalogue: Catalogue, scenario: type[Scenario], goldens: Mapping[str, Golden], everything: bool = False
+) -> list[Cell]:
+    """The cells of one scenario."""
+    wanted = {**dict.fromkeys(scenario.expected), **dict.fromkeys(goldens)}
+    designs = [d for d in catalogue.designs if everything or not wanted or d in wanted]
+    designs += [d for d in wanted if d not in catalogue.designs]
+    return [Cell(scenario.name(), d, golden=goldens.get(d)) for d in designs]
 
 
 def check_pair(
@@ -122,10 +129,12 @@ def check_pair(
     engine: str,
     processes: int | None = None,
     reductions: Sequence[str] = (),
+    traces: bool = False,
 ) -> Verdict | str:
     """One cell, in a process of its own; an error comes back as text.
 
-    So many `processes` share the memory of the machine; by default one a core.
+    So many `processes` share the memory of the machine; by default one a core.  Without `traces`
+    nobody reads the counterexample, and it is not sent back.
     """
     catalogue = load()
     gc.disable()
@@ -147,7 +156,8 @@ def check_pair(
         return f"internal error: {type(error).__name__}: {error}"
     finally:
         collected_at_times()
-    verdict.trace = []  # nobody reads it, and it would have to be sent back
+    if not traces:
+        verdict.trace = []
     return verdict
 
 
@@ -172,10 +182,12 @@ def run(
     engine: str = "auto",
     on: str | None = None,
     reductions: Sequence[str] = (),
+    traces: bool = False,
 ) -> bool:
     """Fill in `cells`, the largest first; false where an interrupt left some open.
 
-    The checks run in `jobs` processes, by default one a core, or on the Ray cluster `on`.
+    The checks run in `jobs` processes, by default one a core, or on the Ray cluster `on`.  Verdicts
+    have their counterexamples where `traces` are wanted.
     """
     catalogue = load()
     order = sorted(cells, key=lambda c: -(c.golden or {}).get("states", 0))
@@ -183,7 +195,7 @@ def run(
     here = size_of(pool) if on is None else None
     try:
         futures: dict[Future[Verdict | str], Cell] = {
-            pool.submit(check_pair, load, c.scenario, c.design, limits, engine, here, reductions): c
+            pool.submit(check_pair, load, c.scenario, c.design, limits, engine, here, reductions, traces): c
             for c in order
         }
         for n, future in enumerate(as_completed(futures), 1):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from threading import Lock
 from typing import Any, ParamSpec, TypeVar
@@ -17,12 +19,16 @@ from zonedev.lang.errors import ZonedevError
 P = ParamSpec("P")
 T = TypeVar("T")
 
+#: Whether processes have what this one has, and need not load it.
+FORKS = sys.platform == "linux"
 GONE = "a process was killed: give it more memory, or fewer --jobs"
 
 
 def pool(on: str | None, jobs: int | None) -> Executor:
     """`jobs` processes here (by default one a core), or a cluster; BrokenExecutor where one is killed."""
-    return ProcessPoolExecutor(jobs or os.cpu_count() or 1) if on is None else Cluster(on, jobs)
+    if on is not None:
+        return Cluster(on, jobs)
+    return ProcessPoolExecutor(jobs or os.cpu_count() or 1, get_context("fork" if FORKS else None))
 
 
 def size_of(made: Executor) -> int:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from zonedev.lang.runtime import Where
-from zonedev.lang.source import lines, text_at
+from zonedev.lang.source import parsed, source, text_at
 
 PACKAGE = Path(__file__).resolve().parents[1]
+
+#: What a notebook and IPython's prompt call their cells: it differs from run to run.
+CELL = re.compile(r"\S*/ipykernel_\d+/\d+\.py|<ipython-input-[^>]*>")
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,10 @@ class TraceStep:
 
 
 def short_path(file: str) -> str:
-    """A file as traces name it: relative to the package, or else to the working directory."""
+    """A file as traces name it: relative to the package, or else to the working directory; a cell is
+    called so."""
+    if CELL.fullmatch(file):
+        return "cell"
     path = Path(file)
     if path.is_relative_to(PACKAGE):
         return path.relative_to(PACKAGE).as_posix()
@@ -55,6 +62,7 @@ def short_path(file: str) -> str:
 
 def shorten(text: str) -> str:
     """A message with the paths in it as `short_path` has them."""
+    text = CELL.sub("cell", text)
     return text.replace(f"{PACKAGE}{os.sep}", "").replace(f"{Path.cwd()}{os.sep}", "")
 
 
@@ -63,10 +71,10 @@ def source_of(where: Where) -> str:
 
 
 @cache
-def _statements(file: str) -> list[tuple[int, int]]:
-    """First and last line of every statement of a file; of compound ones, the header."""
+def _statements(text: str, file: str) -> list[tuple[int, int]]:
+    """First and last line of every statement of a text; of compound ones, the header."""
     found = []
-    for node in ast.walk(ast.parse("\n".join(lines(file)), file)):
+    for node in ast.walk(parsed(text, file)):
         if isinstance(node, ast.If | ast.While):
             found.append((node.lineno, node.test.end_lineno or node.lineno))
         elif isinstance(node, ast.With | ast.For | ast.FunctionDef | ast.ClassDef | ast.Try):
@@ -78,7 +86,8 @@ def _statements(file: str) -> list[tuple[int, int]]:
 
 def statement_text(where: Where) -> str:
     """The statement that a line belongs to, on one line."""
-    spans = [s for s in _statements(where.file) if s[0] <= where.line <= s[1]]
+    statements = _statements(source(where.file), where.file)
+    spans = [s for s in statements if s[0] <= where.line <= s[1]]
     first, last = max(spans, default=(where.line, where.line))
     return text_at(where.file, first, last)
 

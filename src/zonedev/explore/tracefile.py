@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import pdb
 import sys
 import threading
@@ -14,17 +13,16 @@ from typing import Any
 
 from zonedev.catalogue import Catalogue
 from zonedev.explore import stepper as stepping
-from zonedev.explore.check import VIOLATED, set_up
+from zonedev.explore.check import set_up
 from zonedev.explore.replay import check_at_rest
 from zonedev.explore.round import Round
 from zonedev.explore.stepper import Stepper
 from zonedev.explore.trace import TraceStep
+from zonedev.explore.written import counterexamples
 from zonedev.lang.errors import CounterRange, RuleBroken, ZonedevError
 from zonedev.lang.runtime import PRIMITIVES, here, primitive
 from zonedev.lang.system import System
 from zonedev.scenarios.base import Scenario, full_scope
-
-SCHEMA_VERSION = 1
 
 #: After so many steps more than were recorded, a run is taken for endless.
 ENDLESS = 20_000
@@ -44,76 +42,25 @@ class Recorded:
 
 
 def read(file: Path, catalogue: Catalogue) -> list[Recorded]:
-    """The counterexamples in `file`; ZonedevError, in one line, for what is not as it should be."""
-    try:
-        text = file.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ZonedevError(f"{file}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise ZonedevError(
-            f"{file}: not a text file: give the output of zonedev check --format json"
-        ) from None
-    try:
-        whole = json.loads(text)
-    except json.JSONDecodeError as error:
-        if not text[error.pos :].strip() or error.msg.startswith("Unterminated"):
-            raise ZonedevError(
-                f"{file}:{error.lineno}: the file is cut off: write it again with zonedev check --format json"
-            ) from None
-        raise ZonedevError(f"{file}:{error.lineno}: not JSON: {error.msg}") from None
-    objects = [o for each in (whole if isinstance(whole, list) else [whole]) for o in each_violation(each)]
-    found = [recorded(f"{file}", o, catalogue) for o in objects]
-    violated = [r for r in found if r is not None]
-    if not violated:
-        raise ZonedevError(f"{file}: no counterexample in it: its verdicts are not {VIOLATED}")
-    return violated
+    """The counterexamples in `file`, to be run; ZonedevError for what is not as it should be."""
+    return [recorded(f"{file}", value, catalogue) for value in counterexamples(file)]
 
 
-def each_violation(value: Any) -> list[Any]:
-    """A verdict, or where it has all violations, one for each of them."""
-    violations = value.get("violations") if isinstance(value, dict) else None
-    if not violations or not isinstance(violations, list) or not all(isinstance(v, dict) for v in violations):
-        return [value]
-    return [{**value, **violation} for violation in violations]
-
-
-def recorded(file: str, value: Any, catalogue: Catalogue) -> Recorded | None:
-    """One object, held against what a trace must have; None where it has no counterexample."""
-    if not isinstance(value, dict):
-        raise ZonedevError(f"{file}: not a verdict: give the output of zonedev check --format json")
-    version = value.get("schema_version")
-    if version != SCHEMA_VERSION:
-        raise ZonedevError(f"{file}: schema_version is {version!r}, this zonedev reads {SCHEMA_VERSION}")
-    wanted: Mapping[str, type | tuple[type, ...]] = {
-        "scenario": str, "design": str, "scope": dict, "verdict": str, "depth": int, "trace": list
-    }  # fmt: skip
-    for key, kind in wanted.items():
-        if not isinstance(value.get(key), kind):
-            raise ZonedevError(f"{file}: {key} is missing or not as zonedev writes it")
-    if value["verdict"] != VIOLATED:
-        return None
+def recorded(file: str, value: Mapping[str, Any], catalogue: Catalogue) -> Recorded:
+    """A counterexample, of a scenario and a design that exist."""
     try:
         catalogue.scenario(value["scenario"])
         catalogue.design(value["design"])
     except ZonedevError as error:
         raise ZonedevError(f"{file}: {error}") from None
-    steps = value["trace"]
-    for n, step in enumerate(steps, 1):
-        if not isinstance(step, dict) or not isinstance(step.get("task"), str) or step.get("n") != n:
-            raise ZonedevError(f"{file}: step {n} of the trace is missing or not as zonedev writes it")
-    if len(steps) != value["depth"]:
-        raise ZonedevError(f"{file}: the trace is cut off: it has {len(steps)} steps of {value['depth']}")
-    loop = value.get("loop")
-    if loop is not None and (not isinstance(loop, int) or not 1 <= loop <= len(steps)):
-        raise ZonedevError(f"{file}: loop is {loop!r}, not the number of a step")
     return Recorded(
         value["scenario"],
         value["design"],
         value["scope"],
         str(value.get("rule")),
         str(value.get("objects")),
-        steps,
-        loop,
+        value["trace"],
+        value.get("loop"),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,7 +24,7 @@ class Violation:
 
     rule: str
     objects: str
-    trace: list[TraceStep]
+    trace: Sequence[TraceStep]
     loop: int | None = None
     calls: tuple[str, ...] = ()
     functions: tuple[str, ...] = ()
@@ -58,11 +59,16 @@ class Verdict:
     stopped: str | None = None
     covered: int | None = None
     loop: int | None = None
-    trace: list[TraceStep] = field(default_factory=list)
+    trace: Sequence[TraceStep] = field(default_factory=list)
     reductions: tuple[str, ...] = ()
     observed: dict[str, int] | None = None  # of a scenario that observes, by label
     violations: list[Violation] | None = None
     vacuity: Vacuity | None = None
+
+    @property
+    def holds(self) -> bool:
+        """Whether it holds in every interleaving; false too where a limit was hit."""
+        return self.verdict == HOLDS
 
     @property
     def counterexamples(self) -> list[Violation]:

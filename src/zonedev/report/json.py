@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from zonedev.explore.check import Verdict, Violation
 from zonedev.explore.trace import Change, TraceStep
+from zonedev.explore.written import SCHEMA_VERSION as SCHEMA_VERSION
+from zonedev.explore.written import counterexamples
+from zonedev.lang.errors import ZonedevError
 from zonedev.report.notes import vacuity_object
-
-SCHEMA_VERSION = 1
 
 
 def verdict_object(verdict: Verdict) -> dict[str, Any]:
@@ -85,3 +87,72 @@ def render(verdicts: Sequence[Verdict]) -> str:
 def dump(value: Any) -> str:
     """Any result as text, the same from run to run."""
     return json.dumps(value, indent=1, ensure_ascii=True)
+
+
+def read(file: Path) -> list[Verdict]:
+    """The counterexamples in a trace file, each as a verdict of its own, without running them.
+
+    ZonedevError, in one line, for what is not as it should be.
+    """
+    return [counterexample_from(f"{file}", value) for value in counterexamples(file)]
+
+
+def counterexample_from(file: str, value: Mapping[str, Any]) -> Verdict:
+    """A violated verdict from its object."""
+    steps = [step_from(f"{file}: step {n} of the trace", s) for n, s in enumerate(value["trace"], 1)]
+    return Verdict(
+        value["scenario"],
+        value["design"],
+        value["scope"],
+        value["verdict"],
+        rule=str(value.get("rule")),
+        objects=str(value.get("objects")),
+        states=_number(value, "states"),
+        transitions=_number(value, "transitions"),
+        depth=value["depth"],
+        engine=str(value.get("engine", "")),
+        loop=value.get("loop"),
+        trace=steps,
+        reductions=tuple(map(str, value.get("reductions", ()))),
+    )
+
+
+def _number(value: Mapping[str, Any], key: str) -> int:
+    found = value.get(key)
+    return found if isinstance(found, int) else 0
+
+
+#: What a step has, and a change.
+_STEP = {"n": int, "task": str, "function": str, "source": str, "text": str, "changes": list, "call": str}
+_CHANGE = {"where": str, "old": str, "new": str}
+
+
+def step_from(place: str, value: Any) -> TraceStep:
+    """A step from its object, which stands at `place`; ZonedevError for what is not as it should be."""
+    _hold(place, value, _STEP)
+    calls = value.get("calls")
+    if not isinstance(calls, list) or not all(isinstance(c, str) for c in calls):
+        raise ZonedevError(f"{place}: calls is missing or not as zonedev writes it")
+    for number, change in enumerate(value["changes"], 1):
+        _hold(f"{place}, change {number}", change, _CHANGE)
+    changes = (Change(c["where"], c["old"], c["new"], bool(c.get("quiet"))) for c in value["changes"])
+    return TraceStep(
+        value["n"],
+        value["task"],
+        value["function"],
+        tuple(calls),
+        value["source"],
+        value["text"],
+        tuple(changes),
+        value["call"],
+        _number(value, "choice"),
+    )
+
+
+def _hold(place: str, value: Any, wanted: Mapping[str, type]) -> None:
+    """ZonedevError for an object that is none, or without one of the keys that it must have."""
+    if not isinstance(value, dict):
+        raise ZonedevError(f"{place}: not as zonedev writes it")
+    for key, kind in wanted.items():
+        if not isinstance(value.get(key), kind):
+            raise ZonedevError(f"{place}: {key} is missing or not as zonedev writes it")

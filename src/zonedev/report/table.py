@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Mapping, Sequence
 
 from zonedev.explore.check import HOLDS, UNDETERMINED
 from zonedev.explore.matrix import Cell
 from zonedev.report.notes import of_matrix
 from zonedev.report.text import WIDTH, note, plural, wrapped
+from zonedev.rules.base import Rule
+from zonedev.scenarios.base import Scenario
 
 #: The word by which a rule is known in a narrow column; the full names follow the table.
 SHORT = {
@@ -122,6 +125,22 @@ def listing(entries: Mapping[str, str]) -> str:
     for name, text in entries.items():
         lines.append(wrapped(f"{name:<{width}}  {text}", " " * (width + 2)) if text else name)
     return "\n".join(lines)
+
+
+def about_design(design: type) -> str:
+    return str(getattr(design, "title", "") or (inspect.getdoc(design) or "").split("\n")[0])
+
+
+def about_scenario(scenario: type[Scenario]) -> str:
+    """What it is about, and its scopes."""
+    sizes = ", ".join(
+        f"{k}={'|'.join(v.choices) if v.choices else f'{v.lo}..{v.hi}'}" for k, v in scenario.scope.items()
+    )
+    return scenario.title() + (f" [{sizes}]" if sizes else "")
+
+
+def about_rule(rule: Rule) -> str:
+    return f"{rule.text} ({rule.kind})"
 
 
 def grid(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -13,11 +13,15 @@ import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from itertools import groupby, pairwise
+from typing import TYPE_CHECKING
 
 from zonedev.explore.check import HOLDS, UNDETERMINED, VIOLATED, Verdict, Violation
 from zonedev.explore.trace import TraceStep, shared_calls, shorten
 from zonedev.explore.vacuity import Vacuity
 from zonedev.report.notes import notes
+
+if TYPE_CHECKING:
+    from zonedev.explore.run import Timeline
 
 WIDTH = 80
 MAX_LINES = 20
@@ -305,10 +309,10 @@ def reductions(verdict: Verdict) -> str:
     return f"; reduced by {', '.join(verdict.reductions)}" if verdict.reductions else ""
 
 
-def scope_text(verdict: Verdict) -> str:
-    if not verdict.scope:
+def scope_text(found: Verdict | Timeline) -> str:
+    if not found.scope:
         return ""
-    return " (" + ", ".join(f"{n}={v}" for n, v in verdict.scope.items()) + ")"
+    return " (" + ", ".join(f"{n}={v}" for n, v in found.scope.items()) + ")"
 
 
 def plural(n: int, one: str, many: str) -> str:

@@ -1,0 +1,180 @@
+"use strict";
+const { texts, functions, traces } = JSON.parse(document.getElementById("data").textContent);
+
+function make(tag, props = {}, ...children) {
+  const node = Object.assign(document.createElement(tag), props);
+  node.append(...children);
+  return node;
+}
+
+/* --- a counterexample: a lane for each task, steps downwards, changes beside them ------------------ */
+
+class Viewer {
+  constructor(details) {
+    this.key = details.id;
+    this.trace = traces[this.key];
+    this.place = details.querySelector(".viewer");
+    this.said = details.querySelector("summary").textContent;
+    this.rows = [];
+    this.draw();
+  }
+
+  draw() {
+    const { lanes, columns, rows, steps, loop } = this.trace;
+    const head = make("tr", {}, make("th", { scope: "col" }, "step"));
+    for (const [task, kind] of lanes) head.append(make("th", { scope: "col", className: kind }, task));
+    for (const [where] of columns) head.append(make("th", { scope: "col" }, texts[where]));
+    this.now = columns.map(([, , initial]) => make("th", {}, texts[initial]));
+    const now = make("tr", {}, make("th", { scope: "row", colSpan: lanes.length + 1 }, "value at this step"), ...this.now);
+    const body = make("tbody");
+    let last = [-1, -1];
+    for (const [at, row] of rows.entries()) {
+      const [n, lane, , call] = row;
+      if (n === loop) body.append(this.band("again", "From here on this repeats for ever:"));
+      if (last[0] !== lane || last[1] !== call) body.append(this.call(lane, call));
+      last = [lane, call];
+      body.append(this.step(at, row));
+    }
+    body.append(this.band("broken", this.said));
+    const table = make("table", {}, make("caption", { className: "away" }, `Counterexample ${this.key}, ${steps} steps`),
+      make("thead", {}, head, now), body);
+    this.beside = make("div", { className: "beside" });
+    this.beside.setAttribute("aria-live", "polite");
+    const scroll = make("div", { className: "scroll lanes" }, table);
+    const keys = make("p", { className: "keys" });
+    keys.innerHTML = "<kbd>↑</kbd> <kbd>↓</kbd> step, <kbd>←</kbd> <kbd>→</kbd> task switch, <kbd>Home</kbd> <kbd>End</kbd>; the number of a step is a link to it.  Steps that change nothing shown here, such as locks, are left out.";
+    this.place.append(keys, make("div", { className: "stage" }, scroll, this.beside));
+    this.place.addEventListener("keydown", (event) => this.key_down(event));
+  }
+
+  band(kind, text) {
+    const { lanes, columns } = this.trace;
+    return make("tr", { className: kind }, make("td", { colSpan: 1 + lanes.length + columns.length }, text));
+  }
+
+  call(lane, call) {
+    const { lanes, columns } = this.trace;
+    const row = make("tr", { className: "call" }, make("td"));
+    for (let n = 0; n < lane; n++) row.append(make("td", { className: lanes[n][1] }));
+    row.append(make("td", { className: lanes[lane][1], colSpan: lanes.length - lane + columns.length }, make("code", {}, texts[call])));
+    return row;
+  }
+
+  step(at, [n, lane, name, , , , , , changes]) {
+    const { lanes, columns } = this.trace;
+    const link = make("a", { href: `#${this.key}/${n}` }, String(n));
+    const row = make("tr", { className: "step" }, make("th", { scope: "row" }, link));
+    for (const [number, [, kind]] of lanes.entries())
+      row.append(make("td", { className: kind }, number === lane ? make("code", {}, texts[name]) : ""));
+    const cells = columns.map(() => make("td"));
+    for (let i = 0; i < changes.length; i += 2) {
+      cells[changes[i]].textContent = texts[changes[i + 1]];
+      cells[changes[i]].className = "value";
+    }
+    row.append(...cells);
+    row.addEventListener("click", () => { location.hash = link.hash; });
+    this.rows.push({ row, link, n, lane });
+    return row;
+  }
+
+  /** Select the drawn step with this number, or the one before it. */
+  go(n, focus) {
+    const drawn = this.rows.findLastIndex((r) => r.n <= n);
+    this.select(Math.max(drawn, 0), focus);
+  }
+
+  select(at, focus) {
+    this.rows[this.at]?.row.classList.remove("at");
+    this.at = at;
+    const { row, link } = this.rows[at];
+    row.classList.add("at");
+    const values = this.trace.columns.map(([, , initial]) => initial);
+    for (const [, , , , , , , , changes] of this.trace.rows.slice(0, at + 1))
+      for (let i = 0; i < changes.length; i += 2) values[changes[i]] = changes[i + 1];
+    values.forEach((value, number) => { this.now[number].textContent = texts[value]; });
+    this.tell(this.trace.rows[at]);
+    if (focus) link.focus({ preventScroll: true });
+    row.scrollIntoView({ block: "nearest" });
+  }
+
+  tell([n, lane, name, , file, line, first, statement, , quiet]) {
+    const parts = [make("p", {}, `Step ${n}, ${this.trace.lanes[lane][0]}: `, make("code", {}, `${texts[name]} at ${texts[file]}:${line}`))];
+    const text = functions[`${texts[file]}:${first}`];
+    const code = make("pre", { tabIndex: 0, role: "region", ariaLabel: "Source" });
+    let marked;
+    if (text === undefined) code.append(texts[statement]);
+    else texts[text].split("\n").forEach((content, number) => {
+      const here = number + first === line;
+      const span = make(here ? "mark" : "span", {}, `${String(number + first).padStart(4)}  ${content}`);
+      if (here) marked = span;
+      code.append(span, "\n");
+    });
+    parts.push(code);
+    if (quiet.length) parts.push(make("p", { className: "keys" }, "also: " + quiet.map((t) => texts[t]).join(", ")));
+    this.beside.replaceChildren(...parts);
+    if (marked) code.scrollTop = marked.offsetTop - code.offsetTop - code.clientHeight / 2;
+  }
+
+  key_down(event) {
+    if (event.altKey || event.ctrlKey || event.metaKey) return;
+    const last = this.rows.length - 1;
+    const turn = (by) => {
+      let at = this.at;
+      while (at + by >= 0 && at + by <= last && this.rows[at + by].lane === this.rows[this.at].lane) at += by;
+      return Math.min(Math.max(at + by, 0), last);
+    };
+    const to = { ArrowDown: () => Math.min(this.at + 1, last), ArrowUp: () => Math.max(this.at - 1, 0),
+      ArrowRight: () => turn(1), ArrowLeft: () => turn(-1), Home: () => 0, End: () => last }[event.key];
+    if (!to || this.at === undefined) return;
+    event.preventDefault();
+    this.select(to(), true);
+    history.replaceState(null, "", `#${this.key}/${this.rows[this.at].n}`);
+  }
+}
+
+const viewers = new Map();
+
+function viewer(details) {
+  if (!traces[details.id]) return null;
+  if (!viewers.has(details.id)) viewers.set(details.id, new Viewer(details));
+  return viewers.get(details.id);
+}
+
+/* --- links: #scenario/design/17 ------------------------------------------------------------------- */
+
+function follow() {
+  const [scenario, design, step] = decodeURIComponent(location.hash.slice(1)).split("/");
+  const details = design && document.getElementById(`${scenario}/${design}`);
+  if (!details || details.tagName !== "DETAILS") return;
+  details.closest("article").style.contentVisibility = "visible"; /* or nothing in it can have the focus */
+  details.open = true;
+  const found = viewer(details);
+  if (!found) return;
+  if (!step) details.scrollIntoView();
+  if (found.at === undefined || step) found.go(step ? Number(step) : 1, true);
+}
+
+document.addEventListener("toggle", (event) => {
+  const details = event.target;
+  if (!details.open || !details.classList.contains("trace")) return;
+  const found = viewer(details);
+  if (found && found.at === undefined) found.go(1, false);
+}, true);
+addEventListener("hashchange", follow);
+
+/* --- the filter of the matrix --------------------------------------------------------------------- */
+
+const filter = document.getElementById("filter");
+const lines = [...document.querySelectorAll(".matrix tbody tr")];
+filter.closest(".tools").hidden = false;
+filter.addEventListener("input", () => {
+  const words = filter.value.toLowerCase().split(/\s+/).filter(Boolean);
+  for (const line of lines) {
+    const text = `${line.textContent} ${line.querySelector("th a").title}`.toLowerCase();
+    line.hidden = !words.every((w) => text.includes(w));
+  }
+  document.getElementById("left").textContent = `${lines.filter((l) => !l.hidden).length} of ${lines.length}`;
+});
+
+/* After the browser has gone to the target, which takes the focus away. */
+addEventListener("load", () => setTimeout(follow));
