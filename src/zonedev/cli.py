@@ -20,6 +20,16 @@ from zonedev.lang.errors import ZonedevError
 
 ERROR, UNDETERMINED = 1, 3
 
+#: What the exit codes mean.
+EXIT_CODES = {
+    0: "holds, or as expected",
+    1: "wrong usage or an error",
+    2: "violated, or not as expected; model and machine differ",
+    3: "undetermined: a limit was hit, or Ctrl-C; a kernel could not be run",
+    4: "an oops of a real kernel that the model did not foretell",
+    5: "a run on a real kernel took too long",
+}
+
 
 class UsageError(ZonedevError):
     """A command line that cannot be understood."""
@@ -96,8 +106,7 @@ def parser() -> Parser:
     top = Parser(
         prog="zonedev",
         description="Specification and checker of the life cycles of Linux ZONE_DEVICE pages.",
-        epilog="Exit codes: 0 holds or as expected, 1 wrong usage or internal error, 2 violated or "
-        "not as expected, 3 undetermined.",
+        epilog="Exit codes: " + ". ".join(f"{code} {about}" for code, about in EXIT_CODES.items()) + ".",
         allow_abbrev=False,
     )
     commands = top.add_subparsers(dest="command", required=True, parser_class=Parser, metavar="COMMAND")
@@ -116,9 +125,9 @@ def parser() -> Parser:
     add_life(command("life", "the states that pages go through in a design", ("text", "json", "rv")))
     add_series(command("series", "which patch of a patch series turns which verdict"))
     one = command("run", "run one schedule as plain Python")
-    one.add_argument("scenario", metavar="SCENARIO")
+    one.add_argument("scenario", metavar="SCENARIO", help="its tasks are run")
     one.add_argument("--design", metavar="D", required=True, help="a design, SERIES/PATCH or FILE.py:CLASS")
-    one.add_argument("--scope", metavar="NAME=N,...", action="append", default=[])
+    add_scope(one)
     one.add_argument("--seed", metavar="N", type=natural, default=0, help="0: each task as far as it goes")
     again = command("replay", "a counterexample again, as plain Python")
     again.add_argument("trace", metavar="TRACE.json", help="what check --format json printed")
@@ -127,23 +136,28 @@ def parser() -> Parser:
     form = command("schema", "the JSON schema of what --format json prints", ())
     form.add_argument("name", metavar="NAME", nargs="?", help="a command (default: list them)")
     diff = command("diff", "what differs between two designs")
-    diff.add_argument("first", metavar="DESIGN")
-    diff.add_argument("second", metavar="DESIGN")
+    diff.add_argument("first", metavar="DESIGN", help="as for check --design")
+    diff.add_argument("second", metavar="DESIGN", help="the other one")
     add_on(diff)
     add_limits(diff)
     cost = command("cost", "shared-memory steps and atomic operations of kernel operations")
-    cost.add_argument("--design", metavar="D", action="append", default=[])
+    cost.add_argument(
+        "--design", metavar="D", action="append", default=[], help="as for check (default: every release)"
+    )
     add_export(command("export", "write a check in the language of another checker", ()))
     about = "what needs each line of a function: the rule that breaks without it"
     add_mutants(command("explain", about), "FUNCTION")
     add_mutants(command("mutate", "the same for all functions: the share of changes that some rule notices"))
     add_conform(command("conform", "the same on real kernels, beside the model", ("text", "json", "ktap")))
     add_lab(command("lab", "set up real kernels, or say what there is", ()))
+    command("manual", "print the manual page, for man -l -", ())
+    shells = command("completion", "print what a shell needs to complete commands and names", ())
+    shells.add_argument("shell", choices=("bash", "zsh", "fish"), help="the shell")
     return top
 
 
 def add_check(found: Parser) -> None:
-    found.add_argument("scenario", metavar="SCENARIO", nargs="+")
+    found.add_argument("scenario", metavar="SCENARIO", nargs="+", help="one of zonedev scenarios, or a case")
     found.add_argument(
         "--design",
         metavar="D",
@@ -152,16 +166,14 @@ def add_check(found: Parser) -> None:
         help="a design, SERIES/PATCH or FILE.py:CLASS (default: the newest)",
     )
     found.add_argument("--rule", metavar="R", action="append", default=[], help="check only this rule")
-    found.add_argument(
-        "--scope", metavar="NAME=N,...", action="append", default=[], help="sizes, e.g. pages=2"
-    )
+    add_scope(found)
     found.add_argument(
         "--all-violations", action="store_true", help="go on after the first, and list all there are"
     )
     found.add_argument(
         "--emit-test", metavar="FILE.py", help="write the counterexamples as tests for pytest as well"
     )
-    found.add_argument("--engine", choices=("auto", "python", "native"), default="auto")
+    add_engine(found)
     found.add_argument(
         "--workers",
         metavar="N",
@@ -173,6 +185,21 @@ def add_check(found: Parser) -> None:
     found.add_argument("--resume", action="store_true", help="go on from what --checkpoint DIR has")
     add_on(found)
     add_limits(found)
+
+
+def add_scope(found: Parser) -> None:
+    found.add_argument(
+        "--scope", metavar="NAME=N,...", action="append", default=[], help="sizes, e.g. pages=2"
+    )
+
+
+def add_engine(found: Parser) -> None:
+    found.add_argument(
+        "--engine",
+        choices=("auto", "python", "native"),
+        default="auto",
+        help="what searches: CPython, compiled code, or first the one and then the other (default)",
+    )
 
 
 def add_show(found: Parser) -> None:
@@ -204,9 +231,11 @@ def add_reduce(found: Parser, default: tuple[str, ...] | None) -> None:
 
 
 def add_limits(found: Parser) -> None:
-    found.add_argument("--max-states", metavar="N", type=positive)
-    found.add_argument("--max-seconds", metavar="S", type=seconds)
-    found.add_argument("--max-memory", metavar="M", type=memory, help="bytes, or 500M, 4G")
+    found.add_argument("--max-states", metavar="N", type=positive, help="give up there: undetermined")
+    found.add_argument("--max-seconds", metavar="S", type=seconds, help="the same, in seconds of time")
+    found.add_argument(
+        "--max-memory", metavar="M", type=memory, help="bytes, or 500M, 4G (default: 90 %% of what is left)"
+    )
 
 
 def add_matrix(found: Parser) -> None:
@@ -273,16 +302,16 @@ def add_series(found: Parser) -> None:
 def add_cells(found: Parser) -> None:
     """What goes for many checks, in processes."""
     found.add_argument("--promote", action="store_true", help="write what is found as the goldens")
-    found.add_argument("--engine", choices=("auto", "python", "native"), default="auto")
+    add_engine(found)
     found.add_argument("--jobs", metavar="N", type=positive, help="processes (default: one a core)")
     add_on(found)
     add_limits(found)
 
 
 def add_export(found: Parser) -> None:
-    found.add_argument("scenario", metavar="SCENARIO")
+    found.add_argument("scenario", metavar="SCENARIO", help="as for check")
     found.add_argument("--design", metavar="D", help="as for check (default: the newest)")
-    found.add_argument("--scope", metavar="NAME=N,...", action="append", default=[], help="as for check")
+    add_scope(found)
     found.add_argument("--to", choices=("promela", "tla", "murphi"), required=True, help="the language")
     found.add_argument(
         "--style",
@@ -305,7 +334,7 @@ def add_conform(found: Parser) -> None:
     )
     found.add_argument("--design", metavar="D", help="beside this design instead of the kernel's own")
     found.add_argument("--order", metavar="'A B A'", help="the order of the tasks' calls")
-    found.add_argument("--scope", metavar="NAME=N,...", action="append", default=[])
+    add_scope(found)
     found.add_argument(
         "--suite", choices=("hmm-tests",), help="the kernel's own tests of device memory instead of scenarios"
     )

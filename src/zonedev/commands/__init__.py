@@ -28,6 +28,8 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "mutate": ("mutating", "mutate"),
     "conform": ("conform", "conform"),
     "lab": ("lab", "lab"),
+    "manual": ("manual", "manual"),
+    "completion": ("manual", "completion"),
 }
 
 
