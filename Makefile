@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 READY = $(VENV)/.ready
 
-.PHONY: all demo test lint matrix conform judges bench clean
+.PHONY: all demo test docs lint matrix conform judges bench clean
 all: test
 
 # What the lock file pins, checked by hash, and zonedev itself from this tree.
@@ -27,6 +27,12 @@ demo: $(READY)
 
 test: $(READY)
 	$(BIN)/python -m pytest --numprocesses auto --dist loadgroup
+
+# The documentation, in build/docs.  Every claim of its pages is checked on the way; one that is not so,
+# or a link that leads nowhere, is an error.
+docs: $(READY)
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going docs build/docs
+	@echo "build/docs/index.html"
 
 # The same on real kernels.  Exit code 3 of set-up means that something is missing, which is said: no
 # failure.  Once they are there, a run that cannot be made is one.

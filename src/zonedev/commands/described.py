@@ -35,7 +35,7 @@ class Command:
     arguments: tuple[Argument, ...]
 
     def usage(self, program: str) -> str:
-        return " ".join([program, self.name, *(a.usage() for a in self.arguments)])
+        return " ".join(filter(None, [program, self.name, *(a.usage() for a in self.arguments)]))
 
 
 def commands(parser: argparse.ArgumentParser, name: str = "") -> Iterator[Command]:

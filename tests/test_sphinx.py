@@ -1,0 +1,93 @@
+"""The documentation builds without a warning, and what is made from the code or checked is in it.
+
+A claim that is not so, a link that leads nowhere or a page that is in no table of contents would be one.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from zonedev.catalogue import load
+from zonedev.cli import parser
+from zonedev.commands.described import commands
+from zonedev.kernel.zap import Zap
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def build(source: Path, target: Path) -> tuple[int, str]:
+    """The exit code of Sphinx, and what it complains of."""
+    command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", str(source), str(target)]
+    done = subprocess.run(command, capture_output=True, text=True, env={"PYTHONPATH": str(ROOT / "src")})
+    return done.returncode, done.stderr
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    target = tmp_path_factory.mktemp("docs")
+    assert build(ROOT / "docs", target) == (0, "")
+    return target
+
+
+def page(built: Path, name: str) -> str:
+    """The words of a page."""
+    text = (built / f"{name}.html").read_text(encoding="utf-8")
+    return html.unescape(re.sub(r"<[^>]+>", "", text))
+
+
+@pytest.mark.xdist_group("sphinx")
+def test_the_reference_has_all_there_is(built: Path) -> None:
+    known = load()
+    scenarios, rules = page(built, "reference/scenarios"), page(built, "reference/rules")
+    designs = page(built, "reference/designs")
+    assert [name for name in known.scenarios if name not in scenarios] == []
+    assert [name for name, rule in known.rules.items() if name not in rules or rule.text not in rules] == []
+    assert [name for name in known.designs if name not in designs] == []
+    typed = page(built, "reference/commands")
+    assert [c.name for c in commands(parser()) if c.usage("zonedev") not in typed] == []
+
+
+@pytest.mark.xdist_group("sphinx")
+def test_a_kernel_function_says_who_overrides_it(built: Path) -> None:
+    zap = page(built, "reference/kernel/zap")
+    assert "zap_pte_range()" in zap and (Zap.zap_pte_range.__doc__ or "").split("\n")[0] in zap
+    part = zap.split("zap_pte_range()")[-1]
+    assert "Another one in linux-6.12" in part
+
+
+@pytest.mark.xdist_group("sphinx")
+def test_the_explanation_shows_what_the_checks_said(built: Path) -> None:
+    text = (built / "lifetimes.html").read_text(encoding="utf-8")
+    assert text.count(": the counterexample</summary>") > 5
+    assert "step" in text and "states explored" in text
+
+
+@pytest.mark.xdist_group("sphinx")
+@pytest.mark.parametrize(
+    ("claim", "wrong"),
+    [
+        ("evict-vs-pin linux-6.12 violated block-reuse", ""),
+        ("evict-vs-pin linux-6.12 holds", "evict-vs-pin linux-6.12 holds: violated block-reuse"),
+        ("evict-vs-pn linux-6.12 holds", "did you mean evict-vs-pin"),
+        ("evict-vs-pin linux-6.12 hold", "not a claim"),
+    ],
+)
+def test_a_claim_that_is_not_so_stops_the_build(claim: str, wrong: str, tmp_path: Path) -> None:
+    conf = [  # without the reference, to which the names would be links
+        f"import sys; sys.path.insert(0, {str(ROOT / 'docs' / '_ext')!r})",
+        'extensions, suppress_warnings = ["myst_parser", "claims"], ["ref.ref"]',
+    ]
+    (tmp_path / "conf.py").write_text("\n".join(conf), encoding="utf-8")
+    (tmp_path / "index.md").write_text(f"# A page\n\n```{{claims}}\n{claim}\n```\n", encoding="utf-8")
+    code, said = build(tmp_path, tmp_path / "out")
+    assert (code == 0) == (not wrong)
+    if wrong:
+        assert "index.md:4: " in said and wrong in said
+    else:
+        assert "violated" in page(tmp_path / "out", "index")
