@@ -49,6 +49,10 @@ def test_a_claim_is_so(claim: Claim) -> None:
     assert verdict.states <= MOST
 
 
+def test_the_history_is_claimed() -> None:
+    assert ROOT / "docs" / "lifetimes.md" in {page for page, _ in CLAIMS}
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_nothing_is_claimed_twice(page: Path) -> None:
     claims = [str(claim) for claim in claims_of(page)]
