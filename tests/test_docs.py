@@ -48,7 +48,7 @@ from zonedev.scenarios import SCENARIOS
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 TABLE = re.compile(r"^<!-- (verdicts|seeds|series) ?(\S*) -->\n(.*?)^<!-- end -->$", re.MULTILINE | re.DOTALL)
-BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"^```([^`\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 COMMAND = "$ zonedev "
 REAL = ("$ zonedev conform ", "$ zonedev lab ")
 PROMPT = "(Pdb) "

@@ -60,10 +60,13 @@ def claim_of(text: str, line: int) -> Claim:
             pass
         case _:
             raise ClaimError(f"line {line}: not a claim: {text.strip()!r}: write {FORM}")
-    pairs = [tuple(size.partition("=")[::2]) for size in ",".join(sizes).split(",") if sizes]
-    if not all(name and value for name, value in pairs):
-        raise ClaimError(f"line {line}: not a scope: {sizes[0]!r}: write NAME=VALUE,...")
-    return Claim(line, scenario, design, rule, dict(pairs))
+    scope: dict[str, str] = {}
+    for size in sizes[0].split(",") if sizes else ():
+        name, _, value = size.partition("=")
+        if not (name and value):
+            raise ClaimError(f"line {line}: not a scope: {sizes[0]!r}: write NAME=VALUE,...")
+        scope[name] = value
+    return Claim(line, scenario, design, rule, scope)
 
 
 def claims_in(text: str) -> list[Claim]:
