@@ -31,7 +31,7 @@ test: $(READY)
 # The documentation, in build/docs.  Every claim of its pages is checked on the way; one that is not so,
 # or a link that leads nowhere, is an error.
 docs: $(READY)
-	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going docs build/docs
+	$(BIN)/sphinx-build --jobs auto --quiet --fail-on-warning --keep-going docs build/docs
 	@echo "build/docs/index.html"
 
 # The same on real kernels.  Exit code 3 of set-up means that something is missing, which is said: no

@@ -7,6 +7,7 @@ nothing in them can fall behind.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -108,9 +109,10 @@ def readme(file: Path) -> Iterator[str]:
     )
 
 
-def to_readme(app: Sphinx, page: str, text: list[str]) -> None:
-    """Links to README.md lead to its page."""
-    text[0] = text[0].replace("](../README.md", "](/reference/readme.md")
+def relinked(app: Sphinx, page: str, text: list[str]) -> None:
+    """Links to README.md and to the notebook lead to their pages."""
+    readme = text[0].replace("](../README.md", "](/reference/readme.md")
+    text[0] = re.sub(r"\]\([./]*five-texts\.ipynb", "](/reference/five-texts.md", readme)
 
 
 def generate(source: Path) -> None:
@@ -146,5 +148,5 @@ def write(file: Path, text: str) -> None:
 
 def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("builder-inited", lambda app: generate(Path(app.srcdir)))
-    app.connect("source-read", to_readme)
+    app.connect("source-read", relinked)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
