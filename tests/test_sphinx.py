@@ -23,7 +23,18 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def build(source: Path, target: Path) -> tuple[int, str]:
     """The exit code of Sphinx, and what it complains of."""
-    command = [sys.executable, "-m", "sphinx", "-j", "auto", "-q", "-W", "--keep-going", str(source), str(target)]
+    command = [
+        sys.executable,
+        "-m",
+        "sphinx",
+        "-j",
+        "auto",
+        "-q",
+        "-W",
+        "--keep-going",
+        str(source),
+        str(target),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, env={"PYTHONPATH": str(ROOT / "src")})
     return done.returncode, done.stderr
 
