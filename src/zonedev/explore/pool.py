@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections import deque
 from collections.abc import Callable
@@ -21,6 +22,7 @@ T = TypeVar("T")
 
 #: Whether processes have what this one has, and need not load it.
 FORKS = sys.platform == "linux"
+PR_SET_PDEATHSIG = 1  # include/uapi/linux/prctl.h
 GONE = "a process was killed: give it more memory, or fewer --jobs"
 
 
@@ -28,7 +30,18 @@ def pool(on: str | None, jobs: int | None) -> Executor:
     """`jobs` processes here (by default one a core), or a cluster; BrokenExecutor where one is killed."""
     if on is not None:
         return Cluster(on, jobs)
-    return ProcessPoolExecutor(jobs or os.cpu_count() or 1, get_context("fork" if FORKS else None))
+    if not FORKS:
+        return ProcessPoolExecutor(jobs or os.cpu_count() or 1)
+    return ProcessPoolExecutor(jobs or os.cpu_count() or 1, get_context("fork"), end_with, (os.getpid(),))
+
+
+def end_with(parent: int) -> None:
+    """Have this process end when `parent` does, which tells nobody when it is killed."""
+    from ctypes import CDLL  # here, since only this needs it
+
+    CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
 
 
 def size_of(made: Executor) -> int:

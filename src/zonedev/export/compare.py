@@ -8,12 +8,13 @@ import os
 import re
 import tempfile
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from zonedev.explore.check import select, set_up
 from zonedev.explore.matrix import Golden, Loader, unlike
+from zonedev.explore.pool import pool
 from zonedev.explore.result import DEADLOCK, LIVELOCK, LOST_WAKEUP, NO_FINISH, Exploration, Question
 from zonedev.explore.result import Limits as OwnLimits
 from zonedev.explore.runner import Runner
@@ -152,14 +153,14 @@ def judge_all(
 ) -> list[Comparison]:
     """All comparisons, in processes of their own, in the order of `cells`."""
     rows: dict[tuple[str, str], Comparison] = {}
-    with ProcessPoolExecutor(max_workers=jobs or os.cpu_count() or 1) as pool:
-        futures = [pool.submit(compare, load, *cell, judges, limits, cache) for cell in cells]
+    with pool(None, jobs) as workers:
+        futures = [workers.submit(compare, load, *cell, judges, limits, cache) for cell in cells]
         try:
             for future in as_completed(futures):
                 row = future.result()
                 rows[row.scenario, row.design] = row
                 report(row)
         except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
+            workers.shutdown(wait=False, cancel_futures=True)
             raise
     return [rows[scenario, design] for scenario, design, _ in cells]
