@@ -20,6 +20,7 @@ smartquotes = False
 # Of a command there is what is typed, and what it prints: no language.
 highlight_language = "none"
 autodoc_typehints_format = "short"
+add_module_names = False
 
 html_static_path = ["_static"]
 html_css_files = ["zonedev.css"]

@@ -63,15 +63,19 @@ def answer(scenario: str, design: str, scope: tuple[tuple[str, str], ...]) -> Ve
 def shown(found: list[tuple[Claim, Verdict]]) -> Iterator[str]:
     """A table of the claims, and under it the counterexamples."""
     rows = [
-        (linked("scenario", c.scenario), linked("design", c.design), told(v), f"{v.states:,}")
+        (linked("scenario", c.scenario) + sizes(c), linked("design", c.design), told(v), f"{v.states:,}")
         for c, v in found
     ]
     yield from table(("scenario", "design", "verdict", "states"), rows)
     for claim, verdict in found:
         if verdict.rule:
-            yield f"<details><summary>{claim.scenario}, {claim.design}: the counterexample</summary>\n"
+            yield f"<details><summary>{claim.scenario}{sizes(claim)}, {claim.design}: the counterexample</summary>\n"
             yield from fenced(text.render(verdict), "text")
             yield "</details>\n"
+
+
+def sizes(claim: Claim) -> str:
+    return f" ({', '.join(f'{name}={value}' for name, value in claim.scope.items())})" if claim.scope else ""
 
 
 def told(verdict: Verdict) -> str:
