@@ -69,7 +69,8 @@ def shown(found: list[tuple[Claim, Verdict]]) -> Iterator[str]:
     yield from table(("scenario", "design", "verdict", "states"), rows)
     for claim, verdict in found:
         if verdict.rule:
-            yield f"<details><summary>{claim.scenario}{sizes(claim)}, {claim.design}: the counterexample</summary>\n"
+            title = f"{claim.scenario}{sizes(claim)}, {claim.design}: the counterexample"
+            yield f"<details><summary>{title}</summary>\n"
             yield from fenced(text.render(verdict), "text")
             yield "</details>\n"
 
