@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,9 +16,10 @@ from zonedev.explore.python import PythonEngine
 from zonedev.explore.result import Exploration
 from zonedev.lang.transition import lower
 from zonedev.rules import RULES
-from zonedev.scenarios import SCENARIOS
+from zonedev.scenarios import SCENARIOS, fsync_vs_writer, scenarios_in
 from zonedev.scenarios.base import full_scope
 from zonedev.scenarios.parts import PRIVATE_RELEASES, RELEASES
+from zonedev.scenarios.suites import SUITES
 
 PAIRS = [(s, d) for s, scenario in SCENARIOS.items() for d in scenario.expected]
 #: The largest spaces, in which the engine's tables grow and workers share the states.
@@ -97,6 +99,18 @@ def test_every_pair_has_its_golden(scenario: str, design: str) -> None:
     expected = SCENARIOS[scenario].expected[design]
     assert (golden["verdict"], golden["rule"]) == (expected.verdict, expected.rule)
     assert expected.why
+
+
+def test_every_golden_is_of_a_scenario() -> None:
+    """So that no module is forgotten in MODULES."""
+    cases = [case for suite in SUITES.values() for case in suite]
+    known = {scenario.golden_file() for scenario in (*SCENARIOS.values(), *cases)}
+    assert known >= set(Path(fsync_vs_writer.__file__).parent.glob("*.json"))
+
+
+def test_what_scenarios_have_in_common_is_none() -> None:
+    found = [s.__name__ for s in scenarios_in(fsync_vs_writer)]
+    assert found[0] == "FsyncVsWriter" and "FileCalls" not in found
 
 
 def test_the_contract_names() -> None:

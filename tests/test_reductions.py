@@ -24,6 +24,8 @@ from zonedev.explore.fair import Unsure
 from zonedev.explore.pygen import generate
 from zonedev.explore.python import PythonEngine
 from zonedev.explore.reduce import facts, merge, movers, por, reduced, symmetry
+from zonedev.explore.reduce.touched import Touched, touched
+from zonedev.explore.reduce.walk import Loc, Locks
 from zonedev.explore.result import LOST_WAKEUP, Limits, Question
 from zonedev.lang.errors import SpecError
 from zonedev.lang.transition import TransitionSystem, lower
@@ -162,13 +164,13 @@ def test_merging_what_waits_is_caught(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_a_lock_that_strangers_release_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """unlock() by a task that does not have the lock."""
 
-    class Deaf(set[facts.Loc]):
-        def add(self, place: facts.Loc) -> None:
+    class Deaf(set[Loc]):
+        def add(self, place: Loc) -> None:
             pass
 
     candidates = facts.candidates
 
-    def believing(*args: Any) -> facts.Locks:
+    def believing(*args: Any) -> Locks:
         found = candidates(*args)
         found.unlike = Deaf()
         return found
@@ -180,9 +182,8 @@ def test_a_lock_that_strangers_release_is_caught(tmp_path: Path, monkeypatch: py
 @pytest.mark.parametrize("part", ["reads", "writes", "awaits", "sets", "clears"])
 def test_a_forgotten_conflict_is_caught(part: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a step does in one of these ways is left out."""
-    touched = movers.touched
 
-    def less(*args: Any) -> movers.Touched:
+    def less(*args: Any) -> Touched:
         found = touched(*args)
         getattr(found, part).clear()
         return found

@@ -25,10 +25,32 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
-    "Change", "Diff", "Listing", "Machine", "Matrix", "RuleBroken", "Scenario", "Scope", "Timeline",
-    "Trace", "TraceStep", "Verdict", "ZonedevError", "__version__", "check", "design", "designs", "diff",
-    "holds", "matrix", "rules", "run", "scenario", "scenarios", "violated",
-]  # fmt: skip
+    "Change",
+    "Diff",
+    "Listing",
+    "Machine",
+    "Matrix",
+    "RuleBroken",
+    "Scenario",
+    "Scope",
+    "Timeline",
+    "Trace",
+    "TraceStep",
+    "Verdict",
+    "ZonedevError",
+    "__version__",
+    "check",
+    "design",
+    "designs",
+    "diff",
+    "holds",
+    "matrix",
+    "rules",
+    "run",
+    "scenario",
+    "scenarios",
+    "violated",
+]
 
 #: Where each name is from: loaded when it is used, so that the command line starts without.
 HOMES = {

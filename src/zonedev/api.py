@@ -34,9 +34,22 @@ Engine = Literal["auto", "python", "native"]
 ENGINES = ("auto", "python", "native")
 
 __all__ = [
-    "Diff", "Listing", "Matrix", "Timeline", "Trace", "Verdict", "check", "design", "designs", "diff",
-    "matrix", "rules", "run", "scenario", "scenarios",
-]  # fmt: skip
+    "Diff",
+    "Listing",
+    "Matrix",
+    "Timeline",
+    "Trace",
+    "Verdict",
+    "check",
+    "design",
+    "designs",
+    "diff",
+    "matrix",
+    "rules",
+    "run",
+    "scenario",
+    "scenarios",
+]
 
 
 # --- what there is ------------------------------------------------------------------------------
@@ -207,8 +220,9 @@ def loader(found: Chosen) -> Iterator[matrices.Loader]:
         yield load
         return
     if not FORKS:
-        raise ZonedevError("classes of one's own need processes that fork: put them into a FILE.py, and "
-                           "give FILE.py:CLASS")  # fmt: skip
+        raise ZonedevError(
+            "classes of one's own need processes that fork: put them into a FILE.py, and give FILE.py:CLASS"
+        )
     INHERITED[id(found)] = found.catalogue
     try:
         yield partial(inherited, id(found))

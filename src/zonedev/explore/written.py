@@ -59,8 +59,13 @@ def is_counterexample(file: str, value: Any) -> bool:
     if version != SCHEMA_VERSION:
         raise ZonedevError(f"{file}: schema_version is {version!r}, this zonedev reads {SCHEMA_VERSION}")
     wanted: Mapping[str, type | tuple[type, ...]] = {
-        "scenario": str, "design": str, "scope": dict, "verdict": str, "depth": int, "trace": list
-    }  # fmt: skip
+        "scenario": str,
+        "design": str,
+        "scope": dict,
+        "verdict": str,
+        "depth": int,
+        "trace": list,
+    }
     for key, kind in wanted.items():
         if not isinstance(value.get(key), kind):
             raise ZonedevError(f"{file}: {key} is missing or not as zonedev writes it")

@@ -221,6 +221,10 @@ class Files(SparseFiles):
             if not shared:
                 for head in k.device_blocks(inode.dax):
                     if page is head:
+                        # In the kernel an error of the file system, and not a warning: ext4 says so with
+                        # ext4_grp_locked_error() and does as the mount option errors= tells; XFS finds
+                        # the block in its tree of free space, and the transaction ends with
+                        # -EFSCORRUPTED (fs/xfs/libxfs/xfs_alloc.c, xfs_free_ag_extent).
                         WARN_ON(head.frame.owner == 0, "mb_free_blocks(): freeing already freed block")
                         for each in k.block_pages(inode.dax, head):
                             each.frame.owner = 0

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 from zonedev.kernel.migrate_device import SELECT_DEVICE_PRIVATE
 from zonedev.kernel.page import Page
-from zonedev.kernel.test_hmm import DevicePte, Dmirror, DmirrorDevice, TestHmm
+from zonedev.kernel.test_hmm import DevicePte, Dmirror, DmirrorDevice
+from zonedev.kernel.test_hmm_devmem import TestHmmDevmem
 from zonedev.lang.primitives import down_read, lock, spin_lock, spin_unlock, unlock, up_read
 from zonedev.lang.runtime import atomic, current
 
 
-class Nouveau(TestHmm):
+class Nouveau(TestHmmDevmem):
     """Exclusive access with a look at the sequence number, as of v7.2.  What nouveau does with its other,
     older notifier is not modelled."""
 

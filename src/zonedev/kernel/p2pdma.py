@@ -107,11 +107,14 @@ class P2pdma(Coherent):
     # --- the pool ------------------------------------------------------------------------------
 
     def gen_pool_alloc_owner(k, pdev: PciDev, pool: GenPool, nr: int, by_page: bool) -> Page | None:
-        """The first gap of `nr` pages, or None; `by_page`: each page will be freed alone
-        (lib/genalloc.c)."""
+        """The first gap of `nr` pages, or None; `by_page`: each page will be freed alone.
+
+        chunk->avail is the number of clear bits here.  In the kernel it is a counter of its own, which
+        follows the bits a moment later, and the search for a gap does not go back: beside a call under
+        way an allocation can fail there although there is room, which is left out (lib/genalloc.c)."""
         found: Page | None = None
-        with atomic("bits are set by cmpxchg, and cleared again where another task was faster"):
-            if nr > sum(int(pool.used[i] == Chunk.FREE) for i in range(len(pdev.pages))):  # chunk->avail
+        with atomic("one cmpxchg of the word with the bits; who finds it changed searches again"):
+            if nr > sum(int(pool.used[i] == Chunk.FREE) for i in range(len(pdev.pages))):
                 return None
             for first in range(len(pdev.pages) - nr + 1):
                 if found is None and all(pool.used[first + i] == Chunk.FREE for i in range(nr)):
@@ -123,7 +126,7 @@ class P2pdma(Coherent):
 
     def gen_pool_free(k, pdev: PciDev, pool: GenPool, first: Page, nr: int) -> None:
         """gen_pool_free(), gen_pool_free_owner() (lib/genalloc.c)."""
-        with atomic("bits are cleared by cmpxchg; nobody else frees them"):
+        with atomic("one cmpxchg of the word with the bits, which nobody else frees"):
             for i in range(nr):
                 BUG_ON(pool.used[first.number + i] == Chunk.FREE, "gen_pool_free() of what is free")
                 pool.used[first.number + i] = Chunk.FREE

@@ -48,7 +48,7 @@ class Command(Record):
 
 
 class TestHmmIoctl(Mremap):
-    """lib/test_hmm.c as of v7.2, between the program and what is in test_hmm.py."""
+    """lib/test_hmm.c as of v7.2, between the program and what is in test_hmm.py and test_hmm_devmem.py."""
 
     __test__ = False  # no class of tests
 

@@ -24,11 +24,11 @@ def render(verdict: Verdict) -> str:
 
 def lines(found: Diagram) -> Iterator[str]:
     """What stands under the diagram's first line."""
-    ids = {lane.task: f"t{n}" for n, lane in enumerate(found.lanes)}
+    ids = found.ids()
     yield f"title {escaped(found.title)}"
     for lane in found.lanes:
         yield HEADS[lane.kind].format(ids[lane.task], escaped(lane.task))
-    across = f"Note over {','.join(dict.fromkeys((ids[found.lanes[0].task], ids[found.lanes[-1].task])))}: "
+    across = f"Note over {','.join(found.ends())}: "
     if found.left_out:
         yield f"{across}({found.left_out} messages before)"
     yield from said(found.messages, ids)
@@ -49,9 +49,8 @@ def said(messages: Iterable[Message], ids: dict[str, str]) -> Iterator[str]:
             yield f"{me}->>{me}: {escaped(message.text)}"
             continue
         yield f"{me}-->>{me}: {message.number}  {escaped(message.text)}"
-        note = [message.said] if message.said else message.notes
-        if note:
-            yield f"Note right of {me}: {'<br/>'.join(map(escaped, note))}"
+        if message.beside:
+            yield f"Note right of {me}: {'<br/>'.join(map(escaped, message.beside))}"
 
 
 def escaped(text: str) -> str:

@@ -19,12 +19,12 @@ def render(verdict: Verdict) -> str:
 
 def lines(found: Diagram) -> Iterator[str]:
     """What stands between the first line and the last."""
-    ids = {lane.task: f"t{n}" for n, lane in enumerate(found.lanes)}
+    ids = found.ids()
     yield "hide footbox"
     yield f"title {escaped(found.title)}"
     for lane in found.lanes:
         yield f'{HEADS[lane.kind]} "{escaped(lane.task)}" as {ids[lane.task]}'
-    across = "note over " + ", ".join(dict.fromkeys((ids[found.lanes[0].task], ids[found.lanes[-1].task])))
+    across = f"note over {', '.join(found.ends())}"
     if found.left_out:
         yield f"{across}: ({found.left_out} messages before)"
     yield from said(found.messages, ids)
@@ -43,9 +43,8 @@ def said(messages: Iterable[Message], ids: dict[str, str]) -> Iterator[str]:
             yield f"{me} -> {me}: {escaped(message.text)}"
             continue
         yield f"{me} --> {me}: {message.number}  {escaped(message.text)}"
-        note = [message.said] if message.said else message.notes
-        if note:
-            yield f"note right of {me}: " + r"\n".join(map(escaped, note))
+        if message.beside:
+            yield f"note right of {me}: " + r"\n".join(map(escaped, message.beside))
 
 
 def escaped(text: str) -> str:

@@ -31,6 +31,11 @@ class Message:
     notes: tuple[str, ...] = ()
     said: str = ""
 
+    @property
+    def beside(self) -> Sequence[str]:
+        """The lines of the note beside it."""
+        return [self.said] if self.said else self.notes
+
 
 @dataclass(frozen=True)
 class Diagram:
@@ -42,6 +47,15 @@ class Diagram:
     loop: Sequence[Message]
     end: str
     left_out: int = 0
+
+    def ids(self) -> dict[str, str]:
+        """What each lane is called in the diagram's text, by its task."""
+        return {lane.task: f"t{n}" for n, lane in enumerate(self.lanes)}
+
+    def ends(self) -> list[str]:
+        """The first lane and the last, by these names: what a note over all of them spans."""
+        names = list(self.ids().values())
+        return names if len(names) == 1 else [names[0], names[-1]]
 
 
 def diagram(verdict: Verdict, most: int = MOST) -> Diagram:

@@ -20,6 +20,15 @@ class Anonymous(Scenario):
     progress = "fault-terminates"
 
 
+def before_fork(m: Any) -> None:
+    """A page of A, which may fork to B, and a device that takes exclusive access."""
+    mirrored_page(m, pages=2, atomics=True)
+    a = m.task("A")
+    a.touch(m.va, True, 1)
+    a.may_fork("B")
+    m.child = m.task("B").task
+
+
 class MoveVsZap(Anonymous):
     """A page is moved while one thread waits for that, and another one throws it away."""
 
@@ -78,12 +87,8 @@ class ForkOfExclusivePinned(Anonymous):
     expected = dict.fromkeys(BOTH, holds("the entry is made present, and its page copied"))
 
     def setup(m: Any) -> None:
-        mirrored_page(m, pages=2, atomics=True)
-        a = m.task("A")
-        a.touch(m.va, True, 1)
-        a.may_fork("B")
-        m.child = m.task("B").task
-        m.page = a.pin_user_pages(m.va)
+        before_fork(m)
+        m.page = m.task("A").pin_user_pages(m.va)
         m.task("gpu").dmirror_exclusive(m.mirror, m.va)
 
     def task_A(t: Any, m: Any) -> None:
@@ -103,11 +108,7 @@ class ForkOfExclusive(ForkOfExclusivePinned):
     expected = dict.fromkeys(BOTH, holds("neither has the device's entry any more"))
 
     def setup(m: Any) -> None:
-        mirrored_page(m, pages=2, atomics=True)
-        a = m.task("A")
-        a.touch(m.va, True, 1)
-        a.may_fork("B")
-        m.child = m.task("B").task
+        before_fork(m)
         m.task("gpu").dmirror_exclusive(m.mirror, m.va)
 
     def task_A(t: Any, m: Any) -> None:

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from zonedev.scenarios.base import Scenario, holds, violated
-from zonedev.scenarios.fsync_vs_writer import WRITE_RULES
+from zonedev.scenarios.base import holds, violated
+from zonedev.scenarios.fsync_vs_writer import FileCalls
 from zonedev.scenarios.parts import FILE_PMD, FILE_SIZE
 
 BOTH = ("linux-6.15", "linux-7.2")
 
 
-class TruncateVsPinOfSecond(Scenario):
+class TruncateVsPinOfSecond(FileCalls):
     """DMA runs into the second page of a file while the file is truncated."""
 
     source = "fs/dax.c: dax_layout_busy_page_range(): the first page that is busy, of all"
-    rules = WRITE_RULES
-    progress = alone = "truncate-terminates"
     expected = dict.fromkeys(BOTH, holds("every entry is looked at"))
 
     def setup(m: Any) -> None:
@@ -34,12 +32,10 @@ class TruncateVsPinOfSecond(Scenario):
         t.ftruncate(m.file, 0)
 
 
-class MmapVsMmap(Scenario):
+class MmapVsMmap(FileCalls):
     """Two programs map a file that has no name any more, and close it: it stays until both have gone."""
 
     source = "mm/vma.c: __mmap_new_file_vma(), get_file()"
-    rules = WRITE_RULES
-    progress = alone = "truncate-terminates"
     expected = dict.fromkeys(BOTH, holds("each mapping holds the file"))
 
     def setup(m: Any) -> None:
@@ -62,13 +58,11 @@ class MmapVsMmap(Scenario):
         t.munmap(m.other)
 
 
-class TruncateVsTruncate(Scenario):
+class TruncateVsTruncate(FileCalls):
     """Two files that share a block are truncated at the same time: one of them frees it."""
 
     source = "fs/ext4/mballoc.c: mb_free_blocks(); fs/xfs/libxfs/xfs_refcount.c"
     scope = {"size": FILE_SIZE}
-    rules = WRITE_RULES
-    progress = alone = "truncate-terminates"
     expected = dict.fromkeys(BOTH, holds("the share is dropped, or the block freed, in one transaction"))
 
     def setup(m: Any) -> None:
@@ -83,11 +77,10 @@ class TruncateVsTruncate(Scenario):
         t.ftruncate(m.copy, 0)
 
 
-class CloseVsRemoval(Scenario):
+class CloseVsRemoval(FileCalls):
     """A file that has no name any more is closed while its disk goes: one of them evicts it."""
 
     source = "fs/inode.c: evict_inodes(), iput(); block/genhd.c: del_gendisk()"
-    rules = WRITE_RULES
     progress = alone = "removal-terminates"
     expected = dict.fromkeys(BOTH, holds("I_FREEING is set under i_lock, by one"))
 
@@ -105,7 +98,7 @@ class CloseVsRemoval(Scenario):
         t.pmem_release_disk(m.pmem)
 
 
-class CowOfUsedBlock(Scenario):
+class CowOfUsedBlock(FileCalls):
     """A block that another file has had is the copy of a shared block: it has one file, and no other.
 
     The index of a page and the number of files that share it are one word.  Up to the mend of 2026 the
@@ -114,8 +107,6 @@ class CowOfUsedBlock(Scenario):
 
     source = "found by reading fs/dax.c: dax_folio_put(), dax_associate_entry()"
     scope = {"size": FILE_SIZE}
-    rules = WRITE_RULES
-    progress = alone = "truncate-terminates"
     expected = {
         "linux-6.15": violated("mapping-exact", "the index that is left counts as a share"),
         "linux-7.2": holds("dax_folio_reset_order() clears the word"),

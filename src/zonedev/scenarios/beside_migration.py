@@ -26,8 +26,7 @@ class PrivateFaultVsZap(Beside):
     expected = dict.fromkeys(BOTH, holds("the page is held under the page-table lock, and locked"))
 
     def setup(m: Any) -> None:
-        private_page(m)
-        m.task("A").dmirror_migrate_to_device(m.mirror, m.va)
+        private_page(m, migrated=True)
         m.task("B").clone_vm("A")
 
     def task_A(t: Any, m: Any) -> None:
@@ -44,8 +43,7 @@ class PrivateFaultVsDevice(Beside):
     expected = dict.fromkeys(BOTH, holds("the device loses the page before it is copied"))
 
     def setup(m: Any) -> None:
-        private_page(m)
-        m.task("A").dmirror_migrate_to_device(m.mirror, m.va)
+        private_page(m, migrated=True)
 
     def task_A(t: Any, m: Any) -> None:
         t.read_value(m.va)
@@ -65,8 +63,7 @@ class PrivateLookupVsFault(PrivateFaultVsDevice):
     expected = dict.fromkeys(BOTH, violated("mirror-coherent", "the device maps a page that has gone"))
 
     def setup(m: Any) -> None:
-        private_page(m)
-        m.task("A").dmirror_migrate_to_device(m.mirror, m.va)
+        private_page(m, migrated=True)
         m.task("A").madvise_free(m.va)  # the device has it mapped no more
 
     def task_gpu(t: Any, m: Any) -> None:
@@ -80,8 +77,7 @@ class PrivateBackVsMunmap(Beside):
     expected = dict.fromkeys(BOTH, holds("mmap_lock is held until the migration is over"))
 
     def setup(m: Any) -> None:
-        private_page(m)
-        m.task("A").dmirror_migrate_to_device(m.mirror, m.va)
+        private_page(m, migrated=True)
 
     def task_A(t: Any, m: Any) -> None:
         t.munmap(m.va)
@@ -188,8 +184,7 @@ class EvictVsFault(Beside):
     expected = dict.fromkeys(BOTH, holds("who finds the page locked or held leaves it to the other"))
 
     def setup(m: Any) -> None:
-        private_page(m, pages=3)
-        m.task("A").dmirror_migrate_to_device(m.mirror, m.va)
+        private_page(m, pages=3, migrated=True)
 
     def task_A(t: Any, m: Any) -> None:
         t.read_value(m.va)

@@ -9,15 +9,20 @@ from zonedev.scenarios.p2pdma import P2PDMA_RELEASES, P2PMEM_RELEASES, PEER, RUL
 from zonedev.scenarios.parts import Event
 
 BOTH = ("linux-6.15", "linux-7.2")
-ASSERTING = (*RULES, "suite-asserts")
 
 
-class P2pdmaUnbindVsTooMuch(Scenario):
+class BesideUnbind(Scenario):
+    """What these scenarios have in common."""
+
+    rules = (*RULES, "suite-asserts")
+    progress = alone = "removal-terminates"
+
+
+class P2pdmaUnbindVsTooMuch(BesideUnbind):
     """Another driver asks for more peer-to-peer memory than there is, while the device goes."""
 
     source = "drivers/pci/p2pdma.c: pci_p2pdma_release(): flush and disable pci_alloc_p2p_mem()"
     rules = RULES
-    progress = alone = "removal-terminates"
     expected = dict.fromkeys(P2PDMA_RELEASES, holds("who has found the pool is in an RCU section"))
 
     def setup(m: Any) -> None:
@@ -30,12 +35,11 @@ class P2pdmaUnbindVsTooMuch(Scenario):
         t.unbind_p2pdma(m.pdev)
 
 
-class P2pdmaUnbindVsMore(Scenario):
+class P2pdmaUnbindVsMore(BesideUnbind):
     """A driver that has peer-to-peer memory asks for more, while the device goes, and frees it all."""
 
     source = "drivers/pci/p2pdma.c: pci_alloc_p2pmem(); lib/genalloc.c: gen_pool_destroy()"
     rules = RULES
-    progress = alone = "removal-terminates"
     expected = dict.fromkeys(
         P2PDMA_RELEASES, holds("what it has keeps the pagemap; what it gets is given back")
     )
@@ -55,12 +59,10 @@ class P2pdmaUnbindVsMore(Scenario):
         t.unbind_p2pdma(m.pdev)
 
 
-class P2pdmaUnbindMapped(Scenario):
+class P2pdmaUnbindMapped(BesideUnbind):
     """A program has mapped peer-to-peer memory when the device goes: the mapping is taken from it."""
 
     source = "fs/kernfs/file.c: kernfs_drain_open_files(), kernfs_vma_fault()"
-    rules = ASSERTING
-    progress = alone = "removal-terminates"
     expected = dict.fromkeys(BOTH, holds("kernfs knows that it is mapped"))
 
     def setup(m: Any) -> None:
@@ -81,12 +83,10 @@ class P2pdmaUnbindMapped(Scenario):
         t.happens(m.gone)
 
 
-class P2pdmaTwoPrograms(Scenario):
+class P2pdmaTwoPrograms(BesideUnbind):
     """Two programs map peer-to-peer memory: each has a page of its own, and both come back."""
 
     source = "lib/genalloc.c: gen_pool_alloc_algo_owner(): the pool is modified by cmpxchg, without a lock"
-    rules = ASSERTING
-    progress = alone = "removal-terminates"
     expected = dict.fromkeys(BOTH, holds("a page is given out once"))
 
     def setup(m: Any) -> None:
@@ -104,13 +104,11 @@ class P2pdmaTwoPrograms(Scenario):
         t.munmap(m.other)
 
 
-class P2pdmaPins(Scenario):
+class P2pdmaPins(BesideUnbind):
     """Peer-to-peer memory is pinned by who asks for it by name, and by nobody else; memory of another
     device, or of the system, is pinned by anyone."""
 
     source = "Logan Gunthorpe, mm: introduce FOLL_PCI_P2PDMA to gate getting PCI P2PDMA pages, 2022 (v6.2)"
-    rules = ASSERTING
-    progress = alone = "removal-terminates"
     expected = dict.fromkeys(P2PMEM_RELEASES, holds("both walks look at whose memory it is"))
 
     def setup(m: Any) -> None:
@@ -143,15 +141,13 @@ class P2pdmaPins(Scenario):
                 t.put_page(page)
 
 
-class P2pdmaRemap(Scenario):
+class P2pdmaRemap(BesideUnbind):
     """A thread maps what another one is about to unmap, as soon as it is gone; a third one reads it.
 
     The memory that is mapped there now is another page.
     """
 
     source = "mm/vma.c: vms_complete_munmap_vmas(): flushes before mmap_lock is dropped"
-    rules = ASSERTING
-    progress = alone = "removal-terminates"
     expected = dict.fromkeys(BOTH, holds("no TLB has the old page when mmap() begins"))
 
     def setup(m: Any) -> None:
@@ -180,12 +176,11 @@ class P2pdmaRemap(Scenario):
             t.assert_eq("data", t.read_value(m.va), 3)
 
 
-class MemoryFailureVsUnbind(Scenario):
+class MemoryFailureVsUnbind(BesideUnbind):
     """A page of a device breaks while the device goes: who handles it finds the pagemap, or none."""
 
     source = "mm/memory-failure.c: memory_failure(), get_dev_pagemap()"
     rules = RULES
-    progress = alone = "removal-terminates"
     expected = dict.fromkeys(BOTH, holds("the pagemap is held, and looked up under RCU"))
 
     def setup(m: Any) -> None:

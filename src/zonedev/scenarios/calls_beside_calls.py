@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from zonedev.scenarios.base import Scenario, holds
-from zonedev.scenarios.fsync_vs_writer import WRITE_RULES
+from zonedev.scenarios.base import holds
+from zonedev.scenarios.fsync_vs_writer import FileCalls
 from zonedev.scenarios.parts import FILE_PMD, Event
 
 BOTH = ("linux-6.15", "linux-7.2")
 
 
-class PwriteVsPwrite(Scenario):
+class PwriteVsPwrite(FileCalls):
     """Two programs write to one hole; they take one block, and there is one left for another file."""
 
     source = "fs/ext4/file.c: ext4_dax_write_iter()"
-    rules = WRITE_RULES
-    progress = alone = "truncate-terminates"
     expected = dict.fromkeys(BOTH, holds("i_rwsem is held over the look and the allocation"))
 
     def setup(m: Any) -> None:
@@ -36,12 +34,10 @@ class PwriteVsPwrite(Scenario):
         t.happens(m.written)
 
 
-class PunchVsTruncate(Scenario):
+class PunchVsTruncate(FileCalls):
     """A hole is punched into a file while it is truncated; a program reads what is left."""
 
     source = "fs/ext4/extents.c: ext4_fallocate(); fs/ext4/inode.c: ext4_setattr()"
-    rules = WRITE_RULES
-    progress = alone = "truncate-terminates"
     expected = dict.fromkeys(BOTH, holds("both take i_rwsem first, then invalidate_lock"))
 
     def setup(m: Any) -> None:
@@ -59,12 +55,10 @@ class PunchVsTruncate(Scenario):
         t.touch(m.va, False)
 
 
-class UnlinkVsMunmap(Scenario):
+class UnlinkVsMunmap(FileCalls):
     """A file is unlinked while the last program that has it mapped unmaps it: one of them evicts it."""
 
     source = "fs/inode.c: iput()"
-    rules = WRITE_RULES
-    progress = alone = "truncate-terminates"
     expected = dict.fromkeys(BOTH, holds("the count and I_FREEING change under i_lock"))
 
     def setup(m: Any) -> None:
@@ -83,12 +77,10 @@ class UnlinkVsMunmap(Scenario):
         t.assert_eq("umount", int(t.umount(m.file.dax)), 1)
 
 
-class ForkVsMunmap(Scenario):
+class ForkVsMunmap(FileCalls):
     """A program with a file that has no name forks, while another one unmaps it; then the file goes."""
 
     source = "kernel/fork.c: dup_mmap(), get_file()"
-    rules = WRITE_RULES
-    progress = alone = "truncate-terminates"
     expected = dict.fromkeys(BOTH, holds("each mapping holds the file, and their count is atomic"))
 
     def setup(m: Any) -> None:
@@ -114,13 +106,11 @@ class ForkVsMunmap(Scenario):
         t.wait_for(m.gone)
 
 
-class PinVsPinPmd(Scenario):
+class PinVsPinPmd(FileCalls):
     """Two programs pin a PMD of a file at the same time, with locks, and give it back."""
 
     source = "mm/gup.c: try_grab_folio(), gup_put_folio()"
     scope = {"size": FILE_PMD}
-    rules = ("refcount-exact", *WRITE_RULES)
-    progress = alone = "truncate-terminates"
     expected = dict.fromkeys(BOTH, holds("a large folio counts pins apart, atomically"))
 
     def setup(m: Any) -> None:
@@ -137,12 +127,10 @@ class PinVsPinPmd(Scenario):
         t.unpin_user_page(t.pin_user_pages(m.other))
 
 
-class MemoryFailureVsFault(Scenario):
+class MemoryFailureVsFault(FileCalls):
     """A page breaks while one program faults on it, and another one calls fsync()."""
 
     source = "fs/dax.c: dax_lock_folio()"
-    rules = WRITE_RULES
-    progress = alone = "truncate-terminates"
     expected = dict.fromkeys(BOTH, holds("who has locked the entry is waited for, and has it for itself"))
 
     def setup(m: Any) -> None:

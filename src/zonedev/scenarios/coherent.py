@@ -83,8 +83,7 @@ class CoherentLongtermPin(Scenario):
     expected = dict.fromkeys(COHERENT_RELEASES, holds("a page that moves is nobody else's"))
 
     def setup(m: Any) -> None:
-        private_page(m, pages=3, coherent=True)
-        m.task("A").dmirror_migrate_to_device(m.mirror, m.va)
+        private_page(m, pages=3, coherent=True, migrated=True)
         m.task("B").clone_vm("A")
 
     def task_A(t: Any, m: Any) -> None:
@@ -183,8 +182,7 @@ class CoherentUnbindVsPin(Scenario):
     expected = dict.fromkeys(COHERENT_RELEASES, holds("short-term pins end"))
 
     def setup(m: Any) -> None:
-        private_page(m, pages=3, coherent=True)
-        m.task("A").dmirror_migrate_to_device(m.mirror, m.va)
+        private_page(m, pages=3, coherent=True, migrated=True)
 
     def task_A(t: Any, m: Any) -> None:
         page = t.pin_user_pages_fast(m.va)
@@ -203,8 +201,7 @@ class CoherentUnbindVsLongtermPin(CoherentUnbindVsPin):
     expected = dict.fromkeys(COHERENT_RELEASES, holds("the pin is of another page"))
 
     def setup(m: Any) -> None:
-        private_page(m, pages=3, coherent=True)
-        m.task("A").dmirror_migrate_to_device(m.mirror, m.va)
+        private_page(m, pages=3, coherent=True, migrated=True)
         m.gone = m.new(Event)
 
     def task_A(t: Any, m: Any) -> None:

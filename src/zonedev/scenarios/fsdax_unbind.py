@@ -80,12 +80,10 @@ class FsdaxUnbindMounted(Scenario):
         t.unbind_pmem(m.pmem)
 
 
-class FsdaxUnbindClosed(Scenario):
+class FsdaxUnbindClosed(FsdaxUnbindVsPin):
     """The same, but the file is closed: only the I/O is left."""
 
     source = "block/genhd.c, fs/super.c: del_gendisk() evicts the inodes that nobody has open"
-    rules = UNBIND_RULES
-    alone = "removal-terminates"
     orders = ("io io B io",)
     expected = {
         "linux-4.5": holds("the pin holds the queue, which is waited for first"),
@@ -96,20 +94,6 @@ class FsdaxUnbindClosed(Scenario):
         "linux-7.2": violated("page-lifetime", "as linux-6.15"),
         "dax-gup-fix-2022": holds("a page in use holds the pagemap"),
     }
-
-    def setup(m: Any) -> None:
-        m.pmem = m.k.pmem_device()
-        m.file = m.k.dax_file(m.pmem)
-        m.va = m.task("io").mmap(m.file)
-        m.unmapped = m.new(Event)
-
-    def task_io(t: Any, m: Any) -> None:
-        page = t.pin_user_pages_fast(m.va)
-        t.munmap(m.va)
-        t.happens(m.unmapped)
-        if page is not None:
-            t.dma_write(page)
-            t.unpin_user_page(page)
 
     def task_B(t: Any, m: Any) -> None:
         t.wait_for(m.unmapped)

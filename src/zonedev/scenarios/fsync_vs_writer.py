@@ -12,13 +12,18 @@ WRITE_RULES = ("fsync-complete", "suite-asserts", "kernel-asserts", *BLOCK_RULES
 WHY = "the entry is locked until its mappings are read-only and its tag is clear"
 
 
-class FsyncVsWriter(Scenario):
+class FileCalls(Scenario):
+    """Calls on files, as small as can be: what these scenarios have in common."""
+
+    rules = WRITE_RULES
+    progress = alone = "truncate-terminates"
+
+
+class FsyncVsWriter(FileCalls):
     """A program writes to a page of a file again and again, while another one calls fsync()."""
 
     source = "Jan Kara, dax: Clear dirty entry tags on cache flush, 2016 (4b4bb46d00b3)"
     scope = {"size": FILE_SIZE}
-    rules = WRITE_RULES
-    progress = alone = "truncate-terminates"
     expected = {"linux-6.15": holds(WHY), "linux-7.2": holds(WHY)}
 
     def setup(m: Any) -> None:
@@ -51,12 +56,10 @@ class FsyncVsSyncWriter(FsyncVsWriter):
         t.touch(m.other, False)
 
 
-class FsyncVsZap(Scenario):
+class FsyncVsZap(FileCalls):
     """A thread writes to a page while another throws its mapping away; fsync() misses no write."""
 
     source = "Linus Torvalds, mm: split 'tlb_flush_mmu()' into tlb flushing and memory freeing parts, 2014"
-    rules = WRITE_RULES
-    progress = alone = "truncate-terminates"
     expected = {
         "linux-6.15": holds("a dirty entry is flushed before the page-table lock is dropped"),
         "linux-7.2": holds("as linux-6.15"),
@@ -78,13 +81,11 @@ class FsyncVsZap(Scenario):
         t.fsync(m.file)
 
 
-class HoleReadVsWrite(Scenario):
+class HoleReadVsWrite(FileCalls):
     """A hole is read through one mapping and written through another; then both see what was written."""
 
     source = "fs/dax.c, dax_insert_entry(): we are replacing a zero page with block mapping"
     scope = {"size": FILE_SIZE}
-    rules = WRITE_RULES
-    progress = alone = "truncate-terminates"
     expected = {"linux-6.15": holds(WHY), "linux-7.2": holds(WHY)}
 
     def setup(m: Any) -> None:
@@ -103,12 +104,10 @@ class HoleReadVsWrite(Scenario):
         t.happens(m.written)
 
 
-class PrivateVsPrivate(Scenario):
+class PrivateVsPrivate(FileCalls):
     """Two threads write to a page of a private mapping that both have read: there is one copy."""
 
     source = "mm/memory.c: wp_page_copy(), finish_fault()"
-    rules = WRITE_RULES
-    progress = alone = "truncate-terminates"
     expected = {
         "linux-6.15": holds("the entry is looked at again under the lock"),
         "linux-7.2": holds("as linux-6.15"),

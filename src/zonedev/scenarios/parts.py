@@ -116,15 +116,18 @@ def choose_tlb(m: Any) -> None:
         m.k.TLB_FLUSH_BY_IPI = m.scope["tlb"] == "ipi"
 
 
-def private_page(m: Any, pages: int = 2, coherent: bool = False) -> None:
+def private_page(m: Any, pages: int = 2, coherent: bool = False, migrated: bool = False) -> None:
     """A page of anonymous memory, in use by A, and a device with one page of memory, private or
-    `coherent`, that mirrors A; the page allocator has `pages` of them."""
+    `coherent`, that mirrors A; the page allocator has `pages` of them.  `migrated`: the page is in
+    the memory of the device."""
     m.k.anonymous_memory(pages)
     m.gpu = m.k.dmirror_device(1, coherent)
     a = m.task("A")
     m.va = a.mmap_anonymous(1)
     m.mirror = a.dmirror_open(m.gpu)
     a.touch(m.va)
+    if migrated:
+        a.dmirror_migrate_to_device(m.mirror, m.va)
 
 
 def mirrored_page(m: Any, pages: int = 1, size: int = 1, touched: bool = True, atomics: bool = False) -> None:

@@ -98,8 +98,7 @@ class MigrateVsCpuFault(Scenario):
     expected = ERAS
 
     def setup(m: Any) -> None:
-        private_page(m, pages=3)
-        m.task("A").dmirror_migrate_to_device(m.mirror, m.va)
+        private_page(m, pages=3, migrated=True)
         m.task("B").clone_vm("A")
 
     def task_A(t: Any, m: Any) -> None:
@@ -185,8 +184,7 @@ class ForkOfPrivate(Scenario):
     expected = ERAS
 
     def setup(m: Any) -> None:
-        private_page(m, pages=3)
-        m.task("A").dmirror_migrate_to_device(m.mirror, m.va)
+        private_page(m, pages=3, migrated=True)
         m.task("A").may_fork("B")
         m.child = m.task("B").task
 
@@ -213,8 +211,7 @@ class ForkThenDeviceWrite(Scenario):
     expected = dict.fromkeys(PRIVATE_RELEASES, violated("kernel-asserts", "the driver warns, and fails"))
 
     def setup(m: Any) -> None:
-        private_page(m, pages=3)
-        m.task("A").dmirror_migrate_to_device(m.mirror, m.va)
+        private_page(m, pages=3, migrated=True)
         m.task("A").may_fork("B")
         m.child = m.task("B").task
 

@@ -23,8 +23,7 @@ class PrivateUnbindMapped(Scenario):
     expected = dict.fromkeys(EVICTING, holds("whoever had the page gives it back"))
 
     def setup(m: Any) -> None:
-        private_page(m, pages=3)
-        m.task("A").dmirror_migrate_to_device(m.mirror, m.va)
+        private_page(m, pages=3, migrated=True)
 
     def task_A(t: Any, m: Any) -> None:
         t.dmirror_migrate_to_system(m.mirror, m.va)
@@ -157,8 +156,7 @@ class EvictVsMunmap(Scenario):
     expected = dict.fromkeys(EVICTING, violated("page-lifetime", "the anon_vma was freed"))
 
     def setup(m: Any) -> None:
-        private_page(m)
-        m.task("A").dmirror_migrate_to_device(m.mirror, m.va)
+        private_page(m, migrated=True)
 
     def task_A(t: Any, m: Any) -> None:
         t.munmap(m.va)
@@ -179,8 +177,7 @@ class HmmWalkVsUnbind(Scenario):
     expected = dict.fromkeys(EVICTING, violated("page-lifetime", "the struct page has gone"))
 
     def setup(m: Any) -> None:
-        private_page(m)
-        m.task("A").dmirror_migrate_to_device(m.mirror, m.va)
+        private_page(m, migrated=True)
         m.other = m.task("A").dmirror_open(m.k.dmirror_device(0))
 
     def task_gpu1(t: Any, m: Any) -> None:
