@@ -1,10 +1,10 @@
-# make demo, make test: all that is needed is Python 3.11 or later.
+# make setup, make demo, make test: all that is needed is Python 3.11 or later.
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 READY = $(VENV)/.ready
 
-.PHONY: all demo test docs lint matrix conform judges bench clean
+.PHONY: all setup demo test docs lint matrix conform judges bench clean
 all: test
 
 # What the lock file pins, checked by hash, and zonedev itself from this tree.
@@ -14,6 +14,8 @@ $(READY): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --require-hashes --only-binary :all: -r requirements.lock
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
+
+setup: $(READY)
 
 # Ten years of patches and one device-dax page: does unbind wait for a pin?
 # Exit code 2 means violated, which is the answer here and no failure of make.

@@ -1,12 +1,13 @@
-"""What README.md and docs/*.md show is what comes out.
+"""What README.md and the pages in docs/ show is what comes out.
 
 A fenced block that begins with ``$ zonedev `` is run, and what it prints has to be what the
 block shows, to the letter; a line ``# exits N`` after the output gives the exit code, which is 0
 without one.  ``> FILE`` keeps the output for a later command of the same page, ``| grep WORD``
-shows the lines with that word, and ``--emit-test FILE`` writes a file of that page.  After
-``(Pdb)`` stands what is typed.  The blocks of a page that begin with ``>>> `` are one doctest.  A
-``python`` block whose first line is ``# FILE.py`` makes that file, for the commands of its page;
-where the repository, or by then the page, has a file of that name the block is a passage of it.
+shows the lines with that word, and ``--emit-test FILE`` writes a file of that page, which
+``$ pytest -qq FILE`` in the same block may run.  After ``(Pdb)`` stands what is typed.  The blocks
+of a page that begin with ``>>> `` are one doctest.  A ``python`` block whose first line is
+``# FILE.py`` makes that file, for the commands of its page; where the repository, or by then the
+page, has a file of that name the block is a passage of it.
 Between ``<!-- verdicts NAME -->`` or ``<!-- seeds -->`` and ``<!-- end -->`` stands a table that is
 made from the code; after ``<!-- series NAME -->`` what ``zonedev series NAME --check`` prints, from
 the goldens.
@@ -21,12 +22,14 @@ lab`` shows is of the machine on which the page was written.
 from __future__ import annotations
 
 import doctest
+import linecache
 import os
 import re
 import shlex
 import shutil
 import subprocess
 import sys
+import zlib
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -46,10 +49,24 @@ from zonedev.report.series import checked
 from zonedev.scenarios import SCENARIOS
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCS = ROOT / "docs"
+
+
+def pages() -> list[Path]:
+    """README.md and what is written by hand in docs/: docs/reference/ is generated."""
+    found = [path for path in sorted(DOCS.rglob("*.md")) if not generated(path.relative_to(DOCS).parts)]
+    return [ROOT / "README.md", *found]
+
+
+def generated(parts: tuple[str, ...]) -> bool:
+    return parts[0] == "reference" or any(part.startswith("_") for part in parts)
+
+
+PAGES = pages()
 TABLE = re.compile(r"^<!-- (verdicts|seeds|series) ?(\S*) -->\n(.*?)^<!-- end -->$", re.MULTILINE | re.DOTALL)
 BLOCK = re.compile(r"^```([^`\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 COMMAND = "$ zonedev "
+PYTEST = "$ pytest "
 REAL = ("$ zonedev conform ", "$ zonedev lab ")
 PROMPT = "(Pdb) "
 EXITS = "# exits "
@@ -57,14 +74,19 @@ EXITS = "# exits "
 
 def zonedev(words: list[str], directory: str, typed: str) -> tuple[str, int]:
     """Run a command as a user would; an error is what stderr says."""
+    return module("zonedev", words, directory, typed)
+
+
+def module(name: str, words: list[str], directory: str, typed: str = "") -> tuple[str, int]:
+    """The same of any module that is a command."""
     done = subprocess.run(
-        [sys.executable, "-m", "zonedev", *words],
+        [sys.executable, "-m", name, *words],
         capture_output=True,
         text=True,
         cwd=directory,
         env={**os.environ, "PYTHONPATH": str(ROOT / "src"), "COLUMNS": "80"},
         input=typed,
-        timeout=300,
+        timeout=1200,  # a whole diff takes minutes, and more where others work too
     )
     text = done.stdout if done.returncode != 1 else done.stdout + done.stderr
     return text.replace(f"{ROOT}/src/zonedev/", ".../"), done.returncode
@@ -109,18 +131,22 @@ class Page:
 
     def command(self, part: str) -> str:
         line, _, shown = part.partition("\n")
+        if line.startswith(PYTEST):
+            words = shlex.split(line.removeprefix(PYTEST))
+            out, code = module("pytest", ["-p", "no:cacheprovider", *words], str(self.directory))
+            return ended(line, out, code)
         assert line.startswith(COMMAND), f"not a zonedev command: {line}"
         writes = "--emit-c" in line or "--write" in line
         if line.startswith(REAL) and (writes or not (self.real and kernels_are_there(line))):
             return part
         typed = [text.removeprefix(PROMPT) for text in shown.splitlines() if text.startswith(PROMPT)]
-        words = line.removeprefix(COMMAND)
-        words, _, target = words.partition(" > ")
-        words, _, wanted = words.partition(" | grep ")
-        if typed or target or "--emit-test" in words or any(name in words for name in self.made):
-            out, code = zonedev(shlex.split(words), str(self.directory), "\n".join([*typed, ""]))
+        rest = line.removeprefix(COMMAND)
+        rest, _, target = rest.partition(" > ")
+        rest, _, wanted = rest.partition(" | grep ")
+        if typed or target or "--emit-test" in rest or any(name in rest for name in self.made):
+            out, code = zonedev(shlex.split(rest), str(self.directory), "\n".join([*typed, ""]))
         else:
-            out, code = anywhere(words)
+            out, code = anywhere(rest)
         if wanted:
             (word,) = shlex.split(wanted)
             out, code = "".join(s for s in out.splitlines(keepends=True) if word in s), 0
@@ -131,9 +157,14 @@ class Page:
         for text in typed:
             out = out.replace(PROMPT, f"(Pdb)\0{text}\n", 1)
         out = out.replace("\0", " ")
-        if out and not out.endswith("\n"):
-            out += "\n"
-        return f"{line}\n{out}" + (f"{EXITS}{code}\n" if code else "")
+        return ended(line, out, code)
+
+
+def ended(line: str, out: str, code: int) -> str:
+    """A command with its output and exit code, as pages show them."""
+    if out and not out.endswith("\n"):
+        out += "\n"
+    return f"{line}\n{out}" + (f"{EXITS}{code}\n" if code else "")
 
 
 Doc = Callable[[str, dict[str, Any]], None]
@@ -196,7 +227,11 @@ def series_table(name: str) -> str:
 
 def doctested(body: str, names: dict[str, Any]) -> None:
     """Run a block of Python prompts, with the names of the blocks before it."""
-    test = doctest.DocTestParser().get_doctest(body, names, "block", None, 0)
+    name = f"block{zlib.crc32(body.encode())}"
+    test = doctest.DocTestParser().get_doctest(body, names, name, None, 0)
+    for nr, example in enumerate(test.examples):  # for classes that a later block of the page checks
+        lines = example.source.splitlines(keepends=True)
+        linecache.cache[f"<doctest {name}[{nr}]>"] = (len(example.source), None, lines, name)
     report: list[str] = []
     done = doctest.DocTestRunner(verbose=False).run(test, out=report.append, clear_globs=False)
     assert done.failed == 0, "".join(report)
