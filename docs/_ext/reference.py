@@ -111,8 +111,8 @@ def readme(file: Path) -> Iterator[str]:
 
 def relinked(app: Sphinx, page: str, text: list[str]) -> None:
     """Links to README.md and to the notebook lead to their pages."""
-    readme = text[0].replace("](../README.md", "](/reference/readme.md")
-    text[0] = re.sub(r"\]\([./]*five-texts\.ipynb", "](/reference/five-texts.md", readme)
+    for name, to in (("README.md", "readme"), ("five-texts.ipynb", "five-texts")):
+        text[0] = re.sub(rf"\]\([./]*{re.escape(name)}", f"](/{FOLDER}/{to}.md", text[0])
 
 
 def generate(source: Path) -> None:
