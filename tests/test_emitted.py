@@ -52,6 +52,8 @@ class Emitted:
 
     def __init__(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.file = tmp_path / "test_it.py"
+        # A design that is written again within a second, and is as long, would be run from its old bytecode.
+        monkeypatch.setattr(sys, "dont_write_bytecode", True)
         monkeypatch.setattr(schedules, "load", toys.with_endless)
 
     def check(self, *args: str, load: Callable[[], Catalogue] = toys.with_endless) -> int:

@@ -288,13 +288,13 @@ class ToyBig(Scenario):
 
 
 class ToyEndless(Scenario):
-    """Seven tasks that choose: more states than anybody waits for."""
+    """Nine tasks that choose: more states than anybody waits for."""
 
     rules = ("page-lifetime",)
 
     @staticmethod
     def setup(m: Any) -> None:
-        m.pages = [m.new(Page) for _ in range(7)]
+        m.pages = [m.new(Page) for _ in range(9)]
 
 
 def add_walker(number: int) -> None:
@@ -304,7 +304,7 @@ def add_walker(number: int) -> None:
     setattr(ToyEndless, f"task_{number}", task)
 
 
-for each in range(7):
+for each in range(9):
     add_walker(each)
 
 
