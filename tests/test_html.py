@@ -532,7 +532,7 @@ def test_the_name_of_the_scenario_stays_and_the_end_tells_what_broke(
     heights = browser.execute_script(
         "const d = document.getElementById('evict-vs-pin/linux-6.1');"
         "const seen = e => { const r = e.getBoundingClientRect();"
-        "  return r.top >= 0 && r.bottom <= innerHeight; };"
+        "  return r.top >= 0 && r.bottom < innerHeight + 1; };"
         "return [seen(d.closest('article').querySelector('h3')), seen(d.querySelector('tr.broken')),"
         "  d.querySelector('.beside').textContent.includes('frame0.owner 1 -> 0')]"
     )
