@@ -9,13 +9,14 @@ import re
 import subprocess
 import sys
 from functools import cache
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 import toys
 from zonedev.explore.check import Verdict, check
-from zonedev.report import colour, text
+from zonedev.report import colour, json, text
 
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -80,12 +81,15 @@ def test_what_broke_is_red_to_its_last_line() -> None:
     assert red[1].startswith("=>") and red[2].startswith("   waits in lock_page")
 
 
-def on_a_terminal(**environment: str) -> str:
-    """What a check prints there."""
+CHECK = ("check", "toy-unbind-vs-pin", "--design", "toy-1")
+
+
+def on_a_terminal(*asked: str, **environment: str) -> str:
+    """What a command that finds a violation prints there, a check where none is given."""
     main, other = pty.openpty()
     kept = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "TERM", "COLORTERM")}
     script = "import sys, toys; from zonedev.cli import main; sys.exit(main(sys.argv[1:], toys.with_endless))"
-    command = [sys.executable, "-c", script, "check", "toy-unbind-vs-pin", "--design", "toy-1"]
+    command = [sys.executable, "-c", script, *(asked or CHECK)]
     path = {"PYTHONPATH": os.pathsep.join(sys.path)}  # what pytest adds to it is not the child's
     with subprocess.Popen(
         command, stdout=other, stderr=subprocess.DEVNULL, env={**kept, **path, **environment}
@@ -109,6 +113,17 @@ def test_a_terminal_says_what_it_wants() -> None:
     assert ANSI.sub("", in_colour) == plain
     assert on_a_terminal(TERM="xterm-256color", NO_COLOR="1") == plain
     assert on_a_terminal(TERM="unknown") == plain
+
+
+def test_a_replay_is_in_colour_too(tmp_path: Path) -> None:
+    verdict = verdicts()["violated"]
+    file = tmp_path / "trace.json"
+    file.write_text(json.render([verdict, verdict]), encoding="utf-8")
+    in_colour = on_a_terminal("replay", str(file), TERM="xterm-256color")
+    plain = on_a_terminal("replay", str(file), TERM="xterm-256color", NO_COLOR="1")
+    assert "\x1b[1;31m=> page-lifetime" in in_colour and "\x1b" not in plain
+    assert ANSI.sub("", in_colour) == plain
+    assert plain.count("\n\ntoy-unbind-vs-pin") == 1, "an empty line between them"
 
 
 @pytest.mark.parametrize(

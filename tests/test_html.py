@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -15,13 +16,13 @@ import pytest
 
 from zonedev import catalogue
 from zonedev.cli import main
-from zonedev.explore.check import check
+from zonedev.explore.check import HOLDS, VIOLATED, check
 from zonedev.explore.matrix import Cell
 from zonedev.lang.errors import ZonedevError
 from zonedev.report.html import beside, page, traces
 from zonedev.report.html.gathered import Report, gathered
 from zonedev.report.html.picture import picture, places
-from zonedev.report.life import CONDITIONS, Stage, lives, of_scenario, wrong
+from zonedev.report.life import CONDITIONS, Life, Stage, lives, of_scenario, wrong
 
 KNOWN = catalogue.load()
 DESIGNS = ("linux-5.10", "linux-6.1", "linux-6.12", "linux-6.15", "dax-gup-fix-2022")
@@ -61,12 +62,65 @@ def test_columns_are_releases_in_time_and_then_proposals(report: Report) -> None
 
 def test_what_turned_is_compared_with_the_last_release_that_says_anything(report: Report) -> None:
     (column,) = (c for c in report.columns if c.name == "linux-6.15")
-    turned = {(a.scenario, a.design): b.design for a, b in column.turned}
+    turned = {(t.before.scenario, t.before.design): t.now.design for t in column.turned}
     assert turned["evict-vs-pin", "linux-6.12"] == "linux-6.15"
     assert any(f.name == "ext4_evict_inode" or "evict" in f.name for f in column.functions)
     without = [c for c in report.cells if (c.scenario, c.design) != ("evict-vs-pin", "linux-6.12")]
     (column,) = (c for c in gathered(KNOWN, without).columns if c.name == "linux-6.15")
-    assert [a.design for a, b in column.turned if b.scenario == "evict-vs-pin"] == ["linux-6.1"]
+    assert [t.before.design for t in column.turned if t.now.scenario == "evict-vs-pin"] == ["linux-6.1"]
+
+
+def test_what_mends_a_scenario_is_said_at_its_place(report: Report, text: str) -> None:
+    """The function that waits since is named first, with the subject of the commit."""
+    turns = {column.name: turn for column, turn in report.turns("evict-vs-pin")}
+    assert set(turns) == {"linux-6.15", "dax-gup-fix-2022"}
+    names = [f.name for f in turns["linux-6.15"].functions]
+    assert names[0] == "ext4_evict_inode" and "gup_fast_pte_range" in names
+    assert "dax_break_layout" not in names, "it differs, and the counterexample does not come there"
+    (column,) = (c for c in report.columns if c.name == "linux-6.15")
+    assert "dax_break_layout" in {f.name for f in column.functions}
+    start = text.index('id="evict-vs-pin/since/linux-6.15"')
+    told = text[start : text.index("</div>", start)]
+    assert "<code>ext4_evict_inode</code>" in told
+    assert "fs/dax: Ensure all pages are idle prior to filesystem unmount" in told
+
+
+def test_a_turn_is_told_by_the_design_that_was_compared(report: Report) -> None:
+    """Where releases between say nothing, the functions are not those of the release just before."""
+    without = [c for c in report.cells if (c.scenario, c.design) != ("evict-vs-pin", "linux-6.12")]
+    found = gathered(KNOWN, without)
+    (turn,) = (t for c, t in found.turns("evict-vs-pin") if c.name == "linux-6.15")
+    assert "dax_fault_iter" in {f.name for f in turn.functions}
+    (column,) = (c for c in found.columns if c.name == "linux-6.15")
+    assert "dax_fault_iter" not in {f.name for f in column.functions}
+
+
+def test_a_counterexample_names_what_mends_it(report: Report, text: str) -> None:
+    cells = {(c.scenario, c.design): c for c in report.cells}
+    assert report.mending(cells["evict-vs-pin", "linux-6.1"]) == ["linux-6.15", "dax-gup-fix-2022"]
+    assert report.mending(cells["evict-vs-pin", "linux-6.15"]) == []
+    start = text.index('<details id="evict-vs-pin/linux-6.1"')
+    told = text[start : text.index("<pre", start)]
+    assert 'Mended by <a href="#evict-vs-pin/since/linux-6.15">linux-6.15</a> (0e2f80afcfa6: ' in told
+    assert '<a href="#rules/block-reuse">' in told
+    start = text.index('<details id="migrate-vs-cpu-fault/linux-6.1"')
+    assert ">linux-6.15</a>" in text[start : text.index("<pre", start)]
+    only = gathered(KNOWN, [cells["evict-vs-pin", "linux-6.1"], cells["evict-vs-pin", "linux-6.12"]])
+    assert page.render(only).count("No later release mends it.") == 2
+
+
+def test_a_patch_of_another_era_mends_nothing(report: Report) -> None:
+    """From linux-6.1 to what 4.12-fixed is compared with there is a release that holds."""
+    scenario = "devdax-unbind-vs-pin"
+    verdicts = {"linux-4.12": VIOLATED, "linux-5.10": HOLDS, "linux-6.1": VIOLATED, "linux-4.12-fixed": HOLDS}
+    (some,) = (c.found for c in report.cells if (c.scenario, c.design) == ("evict-vs-pin", "linux-6.1"))
+    assert some
+    made = [
+        Cell(scenario, d, found=replace(some, design=d, verdict=v, rule=None)) for d, v in verdicts.items()
+    ]
+    found = gathered(KNOWN, made)
+    assert found.mending(made[0]) == ["linux-5.10", "linux-4.12-fixed"]
+    assert found.mending(made[2]) == []
 
 
 def test_the_counts_of_a_page_stand_beside_each_other(report: Report, text: str) -> None:
@@ -219,6 +273,17 @@ def test_a_picture_has_all_stages_and_operations(report: Report) -> None:
             drawn = picture(life)
             assert all(" + ".join(stage) in drawn for stage in life.counts)
             assert drawn.count("<path d=") == 1 + len(life.arrows)
+
+
+def test_words_of_arrows_up_and_down_stand_on_either_side() -> None:
+    life = Life("linux-7.2", "device-dax")
+    below: tuple[Stage, Stage] = (("removed",), ("removed", "pinned"))
+    life.counts = {stage: {1} for stage in below}
+    life.arrows = {below: Counter(pin_user_pages=1), below[::-1]: Counter(unpin_user_page=1)}
+    said = re.findall(r'<text x="(\d+)" y="(\d+)" class="(left|right)">(\w+)<', picture(life))
+    (one, other) = sorted(said, key=lambda each: int(each[0]))
+    assert (one[2], other[2]) == ("left", "right"), "away from each other"
+    assert int(one[1]) == int(other[1]) and {one[3], other[3]} == {"pin_user_pages", "unpin_user_page"}
 
 
 # --- the command -----------------------------------------------------------------------------------
@@ -408,11 +473,79 @@ def test_the_filter_leaves_what_has_all_the_words(browser: Any, url: str) -> Non
     assert left == ["evict-vs-pin"]
 
 
+LEFT = (
+    "const rows = [...document.querySelectorAll('.matrix tbody tr')];"
+    "return rows.filter(r => !r.hidden).map(r => r.cells[0].textContent)"
+)
+
+
+@pytest.mark.parametrize(
+    ("words", "left"),
+    [
+        ("ext4_evict_inode()", ["evict-vs-pin"]),
+        ("dmirror_devmem", ["migrate-vs-cpu-fault"]),
+        ("evict", ["evict-vs-pin"]),  # no function: it has no underscore
+        ("fault-term", ["migrate-vs-cpu-fault"]),
+        ("evict nothing_of_this_name", []),
+    ],
+)
+def test_the_filter_knows_functions_that_counterexamples_go_through(
+    browser: Any, url: str, words: str, left: list[str]
+) -> None:
+    visit(browser, url)
+    browser.find_element("id", "filter").send_keys(words)
+    assert browser.execute_script(LEFT) == left
+    assert browser.find_element("id", "left").text == f"{len(left)} of {len(NAMES)}"
+
+
+def test_enter_goes_to_the_first_that_is_left_and_back_to_the_filter(browser: Any, url: str) -> None:
+    visit(browser, url)
+    browser.find_element("id", "filter").send_keys("migrate\ue007")
+    assert place(browser) == "#migrate-vs-cpu-fault"
+    browser.back()
+    browser.execute_async_script("setTimeout(arguments[0], 50)")
+    assert place(browser) == "" and browser.execute_script(LEFT) == ["migrate-vs-cpu-fault"]
+
+
+def test_only_what_is_left_is_printed_and_counterexamples_are_open(browser: Any, url: str) -> None:
+    visit(browser, url)
+    browser.find_element("id", "filter").send_keys("evict")
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    try:
+        high = "return [...document.querySelectorAll(arguments[0])].map(e => e.offsetHeight > 9)"
+        assert browser.execute_script(high, "article.scenario") == [True, False, False]
+        assert browser.execute_script(high, "[id='evict-vs-pin'] details.trace pre") == [True, True, True]
+        assert browser.execute_script(high, "#changes, #life, #counts") == [False, False, False]
+        table, width = browser.execute_script(
+            "return ['.matrix', 'main'].map(name => document.querySelector(name).offsetWidth)"
+        )
+        assert table <= width
+    finally:
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+
+
+def test_the_name_of_the_scenario_stays_and_the_end_tells_what_broke(
+    browser: Any, url: str, report: Report
+) -> None:
+    last = traces.data(report)["traces"]["evict-vs-pin/linux-6.1"]["rows"][-1][0]
+    visit(browser, url, f"#evict-vs-pin/linux-6.1/{last}")
+    heights = browser.execute_script(
+        "const d = document.getElementById('evict-vs-pin/linux-6.1');"
+        "const seen = e => { const r = e.getBoundingClientRect();"
+        "  return r.top >= 0 && r.bottom < innerHeight + 1; };"
+        "return [seen(d.closest('article').querySelector('h3')), seen(d.querySelector('tr.broken')),"
+        "  d.querySelector('.beside').textContent.includes('frame0.owner 1 -> 0')]"
+    )
+    assert heights == [True, True, True]
+
+
 def test_nothing_is_wider_than_a_narrow_screen(browser: Any, url: str) -> None:
-    browser.set_window_size(500, 900)
+    narrow = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", narrow)
     try:
         visit(browser, url, "#evict-vs-pin/linux-6.1/1")
-        wide = browser.execute_script("return [document.documentElement.scrollWidth, innerWidth]")
-        assert wide[0] <= wide[1]
+        opened = "document.querySelectorAll('details').forEach(d => { d.open = true; });"
+        wide = browser.execute_script(f"{opened} return [document.documentElement.scrollWidth, innerWidth]")
+        assert wide[0] <= wide[1] == 390
     finally:
-        browser.set_window_size(1300, 900)
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})

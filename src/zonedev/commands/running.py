@@ -10,7 +10,7 @@ from zonedev.explore import check as checks
 from zonedev.explore.check import Verdict
 from zonedev.explore.stepper import Stepper
 from zonedev.lang.errors import ZonedevError
-from zonedev.report import text
+from zonedev.report import colour
 from zonedev.report.json import dump
 from zonedev.report.json import render as json_text
 
@@ -67,5 +67,8 @@ def replay(context: Context) -> int:
     if context.json:
         show(json_text(outcomes))
     else:
-        show("\n\n".join(text.render(v) for v in outcomes))
+        for number, verdict in enumerate(outcomes):
+            if number:
+                show("")
+            colour.show(verdict)
     return VIOLATED

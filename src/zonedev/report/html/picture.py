@@ -111,8 +111,10 @@ def arrow(
     yield f'<g class="arrow{" wrong" if bad else ""}"><title>{escape(", ".join(every))}</title>'
     yield f'<path d="M{x1:.0f} {y1:.0f}Q{cx:.0f} {cy:.0f} {x2:.0f} {y2:.0f}" marker-end="url(#{marker})"/>'
     first = ty + 3 - LINE * (len(text) - 1) / 2
+    # Down and up are side by side: there is room for words only on the outer sides.
+    side = "" if abs(x2 - x1) > WIDE / 4 else f' class="{"right" if cx > (x1 + x2) / 2 else "left"}"'
     for number, each in enumerate(text):
-        yield f'<text x="{tx:.0f}" y="{first + LINE * number:.0f}">{escape(each)}</text>'
+        yield f'<text x="{tx:.0f}" y="{first + LINE * number:.0f}"{side}>{escape(each)}</text>'
     yield "</g>"
 
 

@@ -26,15 +26,16 @@ class Texts:
 
 
 def data(report: Report) -> dict[str, Any]:
-    """For the viewer: `texts`, the `functions` of the specification by where they begin, and for
-    each counterexample its lanes, columns and rows."""
+    """For the viewer: `texts`, the `functions` of the specification by where they begin, for each
+    counterexample its lanes, columns and rows, and for each scenario what its go `through`."""
     texts = Texts()
     functions: dict[str, int] = {}
     traces = {}
     for cell in report.cells:
         for violation in shown(cell):
             traces[f"{cell.scenario}/{cell.design}"] = trace(violation, texts, functions)
-    return {"texts": list(texts.number), "functions": functions, "traces": traces}
+    through = {s.name: [texts(name) for name in s.functions] for s in report.stories if s.functions}
+    return {"texts": list(texts.number), "functions": functions, "traces": traces, "through": through}
 
 
 def shown(cell: Cell) -> list[Violation]:

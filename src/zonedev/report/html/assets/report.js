@@ -1,5 +1,5 @@
 "use strict";
-const { texts, functions, traces } = JSON.parse(document.getElementById("data").textContent);
+const { texts, functions, traces, through } = JSON.parse(document.getElementById("data").textContent);
 
 function make(tag, props = {}, ...children) {
   const node = Object.assign(document.createElement(tag), props);
@@ -35,7 +35,8 @@ class Viewer {
       last = [lane, call];
       body.append(this.step(at, row));
     }
-    body.append(this.band("broken", this.said));
+    this.broken = this.band("broken", this.said);
+    body.append(this.broken);
     const table = make("table", {}, make("caption", { className: "away" }, `Counterexample ${this.key}, ${steps} steps`),
       make("thead", {}, head, now), body);
     this.beside = make("div", { className: "beside" });
@@ -88,17 +89,31 @@ class Viewer {
     this.at = at;
     const { row, link } = this.rows[at];
     row.classList.add("at");
-    const values = this.trace.columns.map(([, , initial]) => initial);
-    for (const [, , , , , , , , changes] of this.trace.rows.slice(0, at + 1))
-      for (let i = 0; i < changes.length; i += 2) values[changes[i]] = changes[i + 1];
-    values.forEach((value, number) => { this.now[number].textContent = texts[value]; });
-    this.tell(this.trace.rows[at]);
+    this.values(at + 1).forEach((value, number) => { this.now[number].textContent = texts[value]; });
+    this.tell(this.trace.rows[at], this.changes(at));
     if (focus) link.focus({ preventScroll: true });
+    if (at === this.rows.length - 1) this.broken.scrollIntoView({ block: "nearest" });
     row.scrollIntoView({ block: "nearest" });
   }
 
-  tell([n, lane, name, , file, line, first, statement, , quiet]) {
+  /** The values of the columns before the drawn step `at`. */
+  values(at) {
+    const values = this.trace.columns.map(([, , initial]) => initial);
+    for (const [, , , , , , , , changes] of this.trace.rows.slice(0, at))
+      for (let i = 0; i < changes.length; i += 2) values[changes[i]] = changes[i + 1];
+    return values;
+  }
+
+  /** What a drawn step changes, wherever its columns are. */
+  changes(at) {
+    const before = this.values(at), after = this.values(at + 1);
+    return this.trace.columns.flatMap(([where], i) =>
+      before[i] === after[i] ? [] : [`${texts[where]} ${texts[before[i]]} -> ${texts[after[i]]}`]);
+  }
+
+  tell([n, lane, name, , file, line, first, statement, , quiet], changes) {
     const parts = [make("p", {}, `Step ${n}, ${this.trace.lanes[lane][0]}: `, make("code", {}, `${texts[name]} at ${texts[file]}:${line}`))];
+    if (changes.length) parts.push(make("p", {}, changes.join(", ")));
     const text = functions[`${texts[file]}:${first}`];
     const code = make("pre", { tabIndex: 0, role: "region", ariaLabel: "Source" });
     let marked;
@@ -144,14 +159,15 @@ function viewer(details) {
 
 function follow() {
   const [scenario, design, step] = decodeURIComponent(location.hash.slice(1)).split("/");
+  const article = document.getElementById(scenario)?.closest("article.scenario");
+  if (!article) return;
+  article.style.contentVisibility = "visible"; /* or nothing in it can have the focus, and it moves */
   const details = design && document.getElementById(`${scenario}/${design}`);
-  if (!details || details.tagName !== "DETAILS") return;
-  details.closest("article").style.contentVisibility = "visible"; /* or nothing in it can have the focus */
-  details.open = true;
-  const found = viewer(details);
-  if (!found) return;
-  if (!step) details.scrollIntoView();
-  if (found.at === undefined || step) found.go(step ? Number(step) : 1, true);
+  if (details) details.open = true;
+  const found = details && viewer(details);
+  if (!step || found?.at === undefined)
+    (details ?? document.getElementById(location.hash.slice(1)) ?? article).scrollIntoView();
+  if (found && (found.at === undefined || step)) found.go(step ? Number(step) : 1, true);
 }
 
 document.addEventListener("toggle", (event) => {
@@ -165,15 +181,24 @@ addEventListener("hashchange", follow);
 /* --- the filter of the matrix --------------------------------------------------------------------- */
 
 const filter = document.getElementById("filter");
-const lines = [...document.querySelectorAll(".matrix tbody tr")];
+const lines = [...document.querySelectorAll(".matrix tbody tr")].map((row) => {
+  const link = row.querySelector("th a"), name = link.textContent;
+  return { row, link, articles: document.querySelectorAll(`[data-of="${name}"]`),
+    text: `${row.textContent} ${link.title}`.toLowerCase(), functions: (through[name] ?? []).map((n) => texts[n]) };
+});
 filter.closest(".tools").hidden = false;
 filter.addEventListener("input", () => {
-  const words = filter.value.toLowerCase().split(/\s+/).filter(Boolean);
-  for (const line of lines) {
-    const text = `${line.textContent} ${line.querySelector("th a").title}`.toLowerCase();
-    line.hidden = !words.every((w) => text.includes(w));
+  const words = filter.value.toLowerCase().split(/[\s,()]+/).filter(Boolean);
+  for (const { row, articles, text, functions } of lines) {
+    row.hidden = !words.every((w) => text.includes(w) || (w.includes("_") && functions.some((f) => f.includes(w))));
+    for (const article of articles) article.classList.toggle("out", row.hidden);
   }
-  document.getElementById("left").textContent = `${lines.filter((l) => !l.hidden).length} of ${lines.length}`;
+  document.body.classList.toggle("chosen", words.length > 0);
+  document.getElementById("left").textContent = `${lines.filter((l) => !l.row.hidden).length} of ${lines.length}`;
+});
+filter.addEventListener("keydown", (event) => {
+  const first = lines.find((l) => !l.row.hidden);
+  if (event.key === "Enter" && first) location.hash = first.link.hash;
 });
 
 /* After the browser has gone to the target, which takes the focus away. */
