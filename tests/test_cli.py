@@ -409,3 +409,10 @@ def test_a_check_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
 def test_checkpoints_that_cannot_be(more: list[str], text: str, tmp_path: Path) -> None:
     found = zonedev("check", "toy-big", "--design", "toy-1", *(m.format(tmp_path) for m in more))
     assert found.returncode == 1 and text in found.stderr
+
+
+def test_a_diff_of_chosen_scenarios(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = inside(capsys, "diff", "toy-1", "toy-2", "toy-unbind-vs-pin", "toy-unbind-vs-pin")
+    assert code == 0 and "1 verdict differs of 1\n" in out
+    code, _, err = inside(capsys, "diff", "toy-1", "toy-2", "toy-lock")
+    assert code == 1 and "did you mean toy-locks?" in err

@@ -18,7 +18,8 @@ def diff(context: Context) -> int:
     o, known = context.options, context.catalogue
     names = (o.first, o.second)
     functions = differences(known.design(o.first), known.design(o.second))
-    cells = [Cell(s, d) for s in known.scenarios for d in names]
+    asked = [known.scenario(s).name() for s in dict.fromkeys(o.scenario)] or known.scenarios
+    cells = [Cell(s, d) for s in asked for d in names]
     with Reporter("diff") as reporter:
         run_cells(context.load, cells, context.limits(), reporter.count, on=o.on)
     if context.json:
