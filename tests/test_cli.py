@@ -414,5 +414,7 @@ def test_checkpoints_that_cannot_be(more: list[str], text: str, tmp_path: Path) 
 def test_a_diff_of_chosen_scenarios(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = inside(capsys, "diff", "toy-1", "toy-2", "toy-unbind-vs-pin", "toy-unbind-vs-pin")
     assert code == 0 and "1 verdict differs of 1\n" in out
+    code, _, err = inside(capsys, "diff", "toy-1")
+    assert code == 1 and "required: DESIGN (see" in err
     code, _, err = inside(capsys, "diff", "toy-1", "toy-2", "toy-lock")
     assert code == 1 and "did you mean toy-locks?" in err

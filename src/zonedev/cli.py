@@ -138,7 +138,7 @@ def parser() -> Parser:
     diff = command("diff", "what differs between two designs")
     diff.add_argument("first", metavar="DESIGN", help="as for check --design")
     diff.add_argument("second", metavar="DESIGN", help="the other one")
-    diff.add_argument("scenario", metavar="SCENARIO", nargs="*", help="ask only these (default: all)")
+    diff.add_argument("scenario", metavar="SCENARIO", nargs="*", default=[], help="only these (default: all)")
     add_on(diff)
     add_limits(diff)
     cost = command("cost", "shared-memory steps and atomic operations of kernel operations")

@@ -293,8 +293,8 @@ class MigrateDevice(Mmap):
 
     def migrate_pages(k, page: Page) -> bool:
         """Move a page of the system to another one, as offlining and compaction do; false for one that
-        somebody holds.  Unlike the functions above this holds the anon_vma (mm/migrate.c,
-        migrate_folio_unmap, migrate_folio_move)."""
+        somebody holds.  This holds the anon_vma.  NOT in the kernel's order: that allocates first, and puts
+        the anon_vma before it unlocks (mm/migrate.c, migrate_folio_unmap, migrate_folio_move)."""
         folio = k.page_folio(page)
         if not k.folio_try_get(folio, 1):
             return True
