@@ -10,18 +10,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from zonedev.kernel.mmap import Mmap
+from zonedev.kernel.migrate import Migrate
 from zonedev.kernel.mmu_notifier import Event
 from zonedev.kernel.page import DevPagemap, Page
 from zonedev.kernel.pgtable import DEVICE_PRIVATE, NONE, Vma
 from zonedev.lang.primitives import WARN_ON, atomic_read, spin_lock, spin_unlock
-from zonedev.lang.runtime import atomic, current
+from zonedev.lang.runtime import current
 
 #: enum migrate_vma_direction
 SELECT_SYSTEM, SELECT_DEVICE_PRIVATE, SELECT_DEVICE_COHERENT = 1, 2, 4
 
 
-class MigrateDevice(Mmap):
+class MigrateDevice(Migrate):
     """mm/migrate_device.c as of v7.2, for pages of 4K."""
 
     # --- of a range of addresses -------------------------------------------------------------------
@@ -222,19 +222,6 @@ class MigrateDevice(Mmap):
         """The notifier call before a page is put where there was none (mm/migrate_device.c)."""
         k.mmu_notifier_invalidate_range_start(vma.mm, Event.MIGRATE, owner, first, nr)
 
-    def folio_migrate_mapping(k, newpage: Page, page: Page, fault_page: Page | None) -> bool:
-        """False where somebody else holds the page: without a mapping that is a compare, and nothing is
-        frozen (mm/migrate.c)."""
-        newfolio = k.page_folio(newpage)
-        folio = k.page_folio(page)
-        expected = atomic_read(folio._mapcount) + int(fault_page is not None and page is fault_page) + 1
-        if atomic_read(folio._refcount) != expected:
-            return False
-        with atomic("words of a page that nobody can reach but through the one that is locked"):
-            newfolio.index = folio.index
-            newfolio.anon_vma = folio.anon_vma
-        return True
-
     def migrate_vma_insert_page(k, vma: Vma, va: int, page: Page) -> bool:
         """Map a new page where there was none; false where a fault was faster (mm/migrate_device.c)."""
         spin_lock(vma.mm.ptl)
@@ -288,36 +275,3 @@ class MigrateDevice(Mmap):
         if dst is not None:
             k.folio_unlock(dst)
             k.folio_put(dst)
-
-    # --- from the system to the system -------------------------------------------------------------
-
-    def migrate_pages(k, page: Page) -> bool:
-        """Move a page of the system to another one, as offlining and compaction do; false for one that
-        somebody holds.  This holds the anon_vma.  NOT in the kernel's order: that allocates first, and puts
-        the anon_vma before it unlocks (mm/migrate.c, migrate_folio_unmap, migrate_folio_move)."""
-        folio = k.page_folio(page)
-        if not k.folio_try_get(folio, 1):
-            return True
-        k.folio_lock(folio)
-        mapping = k.folio_get_anon_vma(folio)
-        mapped = k.folio_mapped(folio)
-        if mapped:
-            k.try_to_migrate(folio)
-        newpage = k.alloc_system_page()
-        moved = newpage is not None and k.move_to_new_folio(newpage, folio)
-        if mapped:
-            k.remove_migration_ptes(folio, folio if newpage is None or not moved else newpage)
-        k.folio_unlock(folio)
-        k.folio_put(folio)
-        if newpage is not None:
-            k.folio_put(newpage)
-        if mapping is not None:
-            k.put_anon_vma(mapping)
-        return moved
-
-    def move_to_new_folio(k, newpage: Page, folio: Page) -> bool:
-        """False where the folio is still mapped or held (mm/migrate.c)."""
-        if k.folio_mapped(folio) or not k.folio_migrate_mapping(newpage, folio, None):
-            return False
-        k.copy_user_page(newpage, folio)
-        return True
