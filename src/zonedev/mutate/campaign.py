@@ -27,11 +27,12 @@ from zonedev.mutate.mutants import Mutant, mutants_of
 from zonedev.mutate.trial import Judgement, Survey, Trial, survey, trial
 
 #: What becomes of a mutant.
-KILLED, SURVIVED, OPEN, HARMLESS, SAME, UNREACHED, REFUSED, TRIVIAL = STATES = (
+KILLED, SURVIVED, OPEN, HARMLESS, UNSEEN, SAME, UNREACHED, REFUSED, TRIVIAL = STATES = (
     "killed",
     "survived",
     "open",
     "harmless",
+    "unseen",
     "same",
     "unreached",
     "refused",
@@ -57,6 +58,8 @@ class Outcome:
     found: Judgement | None = None
     refused: str | None = None
     differs: bool = False  # whether a scenario has other states with it
+    noticed: bool = False  # and not only while a task stands in the window of the change (window.py)
+    met: bool = False  # whether another task could come between
     step: bool = False  # whether it changes a step, or what decides about one, in some scenario
 
     @property
@@ -67,19 +70,24 @@ class Outcome:
             return HARMLESS
         if self.undecided:
             return OPEN
+        if self.asked and self.differs:
+            return SURVIVED if self.noticed or not self.met else UNSEEN
         if self.asked:
-            return SURVIVED if self.differs else SAME
+            return SAME
         if self.refused is not None:
             return REFUSED
         return UNREACHED if self.step else TRIVIAL
 
-    def learn(self, scenario: Survey, judged: Judgement, same: bool) -> None:
-        """A scenario has been asked; `same`: the mutant has its very states."""
+    def learn(self, scenario: Survey, judged: Judgement, same: bool, within: bool | None) -> None:
+        """A scenario has been asked; `same`: the mutant has its very states; `within`: those but for its
+        window, and whether another task could meet that, or None."""
         if not judged.verdict and judged.why and not judged.why.startswith("--max"):
             self.refused = judged.why
             return
         self.asked.append(scenario.scenario)
         self.differs = self.differs or not same
+        self.noticed = self.noticed or not (same or within is not None)
+        self.met = self.met or within is True
         if judged.differs(scenario.original):
             self.killer, self.found = scenario.scenario, judged
         elif not judged.verdict:
@@ -219,7 +227,9 @@ class Trials:
         while (found := self.known.get(self.told)) is not None:
             for number, judged in found.judged.items():
                 if self.outcomes[number].killer is None:
-                    self.outcomes[number].learn(self.order[self.told], judged, number in found.same)
+                    self.outcomes[number].learn(
+                        self.order[self.told], judged, number in found.same, found.within.get(number)
+                    )
             for number, why in found.refused.items():
                 self.outcomes[number].refused = why
             for number in found.steps:
@@ -229,7 +239,7 @@ class Trials:
 
 def ask_runs(pool: Executor, load: Loader, campaign: Campaign, report: Report) -> None:
     """Ask the single runs about who has survived."""
-    left = [o for o in campaign.outcomes if o.state in (SURVIVED, OPEN)]
+    left = [o for o in campaign.outcomes if o.state in (SURVIVED, OPEN, UNSEEN)]
     asked = [pool.submit(runs.difference, load, campaign.design, o.mutant.number) for o in left]
     for done, (outcome, future) in enumerate(zip(left, asked, strict=True), 1):
         found = future.result()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -18,9 +18,10 @@ from zonedev.lang.records import Record
 from zonedev.lang.system import Specification, System
 from zonedev.lang.transition import TransitionSystem, lower
 from zonedev.lang.variables import Fails
-from zonedev.mutate.mutants import Mutant, mutants_of
+from zonedev.mutate.mutants import SPLIT, SWAP, Mutant, mutants_of
 from zonedev.mutate.separate import switch_of
 from zonedev.mutate.switch import REFUSED, Switches, switched
+from zonedev.mutate.window import At, contended, window
 from zonedev.scenarios.base import Scenario, full_scope
 
 #: What a single run that breaks no rule ends with, where it says something else than the original.
@@ -75,13 +76,15 @@ class Survey:
 class Trial:
     """What a scenario says of mutants, by number: of those that change a step on its ways.
 
-    `same` have the very states of the original: it never comes to what they change.  `steps`
+    `same` have the very states of the original: it never comes to what they change.  `within` have
+    the same but for their window (window.py), and whether another task could meet that.  `steps`
     are those that change a step anywhere in it, and `refused` says why a mutant has not
     lowered there.
     """
 
     judged: dict[int, Judgement]
     same: set[int]
+    within: dict[int, bool]
     steps: set[int]
     refused: dict[int, str]
 
@@ -161,6 +164,25 @@ class Bench:
         at, off = slot.word, ~(slot.mask << slot.shift)
         return {(*s[:at], s[at] & off, *s[at + 1 :]) for s in self.engine.states}
 
+    def without(self, states: Iterable[State], inside: Iterable[At]) -> set[State]:
+        """Those of the states in which no task stands at one of these steps."""
+        pcs = self.engine.code.pcs
+        steps: dict[int, set[int]] = {}
+        for task, pc in inside:
+            steps.setdefault(task, set()).add(pc)
+        where = [(*pcs[task], found) for task, found in steps.items()]
+        return {s for s in states if not any(s[w] >> shift & mask in f for w, shift, mask, f in where)}
+
+    def only_within(self, number: int, original: set[State], taken: Collection[At]) -> bool | None:
+        """Whether another task could meet the window of the mutant that is on, where that has the states
+        of the original but for its window; None where it has others."""
+        found = window(self.ts.tasks, number)
+        if found is None or self.without(self.states(), found.mutant) != self.without(
+            original, found.original
+        ):
+            return None
+        return contended(self.ts.tasks, found.original, taken)
+
     def taken(self) -> Iterator[tuple[int, int]]:
         """The steps that stand somewhere in what was explored last: task and pc."""
         pcs = self.engine.code.pcs
@@ -222,14 +244,14 @@ def trial(known: Catalogue, found: Survey, design: str, numbers: Sequence[int]) 
     every = mutants_of(specification)
     mutants = [every[n - 1] for n in numbers if every[n - 1].function.__name__ in found.functions]
     limits = Limits(states=max(TIMES * found.states, ANYWAY))
-    result = Trial({}, set(), set(), {})
+    result = Trial({}, set(), {}, set(), {})
     at_once = max(FEW, min(MANY, AT_ONCE // found.steps))
     rest = iter(mutants)
     while some := list(islice(rest, at_once)):
         bench = Bench(known, known.scenario(found.scenario), specification, some)
         original = bench.judged(limits)
         assert original == found.original, f"{found.scenario}: {original}, not {found.original}"
-        states = bench.states()
+        states, taken = bench.states(), set(bench.taken())
         result.steps.update(bench.switches.steps)
         result.refused.update(bench.switches.refused)
         for number in sorted(bench.met() & bench.switches.steps - set(bench.switches.refused)):
@@ -237,6 +259,10 @@ def trial(known: Catalogue, found: Survey, design: str, numbers: Sequence[int]) 
             result.judged[number] = bench.judged(limits)
             if bench.states() == states:
                 result.same.add(number)
+            elif every[number - 1].kind in (SWAP, SPLIT) and result.judged[number] == original:
+                met = bench.only_within(number, states, taken)
+                if met is not None:
+                    result.within[number] = met
         del bench
         gc.collect()
     return result

@@ -14,6 +14,7 @@ from zonedev.mutate.campaign import (
     OPEN,
     REFUSED,
     SAME,
+    UNSEEN,
     SURVIVED,
     TRIVIAL,
     UNREACHED,
@@ -43,6 +44,7 @@ def said(campaign: Campaign, outcome: Outcome) -> str:
         SURVIVED: NOTHING,
         OPEN: f"undecided in {', '.join(outcome.undecided)}",
         HARMLESS: "only makes a critical section longer",
+        UNSEEN: "changes no state beyond its own steps",
         SAME: "changes no state of any scenario",
         UNREACHED: "no scenario comes here",
         REFUSED: f"does not lower: {outcome.refused}",
@@ -131,6 +133,7 @@ def summary(campaign: Campaign) -> Iterator[str]:
     others = [
         (campaign.count(OPEN), "undecided"),
         (campaign.count(HARMLESS), "that only make a critical section longer"),
+        (campaign.count(UNSEEN), "that change no state beyond their own steps"),
         (campaign.count(SAME), "that change no state of any scenario"),
         (campaign.count(UNREACHED), "where no scenario comes"),
         (campaign.count(REFUSED), "that do not lower"),
