@@ -63,16 +63,20 @@ class Written(Scenario):
     rules = ("no-deadlock",)
     expected = {"toy-halves": holds()}
 
+    @staticmethod
     def setup(m: Any) -> None:
         m.dev = m.k.device()
         m.a, m.b, m.found = (m.new(toys.Page) for _ in range(3))
 
+    @staticmethod
     def task_A(t: Any, m: Any) -> None:
         t.mark(m.dev, m.a, m.b)
 
+    @staticmethod
     def task_B(t: Any, m: Any) -> None:
         t.mark_both(m.dev, m.a, m.b)
 
+    @staticmethod
     def task_C(t: Any, m: Any) -> None:
         """Nobody looks."""
 
@@ -80,6 +84,7 @@ class Written(Scenario):
 class WrittenAlone(Written):
     """One task, and who comes besides touches other words."""
 
+    @staticmethod
     def task_B(t: Any, m: Any) -> None:
         t.look(m.found, m.found, m.found)
 
@@ -87,6 +92,7 @@ class WrittenAlone(Written):
 class LookedAt(Written):
     """Somebody looks without the lock."""
 
+    @staticmethod
     def task_C(t: Any, m: Any) -> None:
         t.look(m.a, m.b, m.found)
 
@@ -94,6 +100,7 @@ class LookedAt(Written):
 class LookedAtLocked(Written):
     """Who looks has the lock."""
 
+    @staticmethod
     def task_C(t: Any, m: Any) -> None:
         t.look_locked(m.dev, m.a, m.b, m.found)
 
@@ -225,7 +232,11 @@ ASKS = ("==", ("ld", type("Group", (), {"cls": "Switch"})(), ("c", 0)), ("c", 3)
     [(0, {5, 7}, False), (3, {6}, False), (4, {5, 7}, False)],
 )
 def test_where_a_body_leads(number: int, pcs: set[int], through: bool) -> None:
-    body: list[Any] = [("if", ASKS, [("goto", 6)], [("if", ("v", "x"), [("goto", 5)], [])]), *GOTO, ("goto", 8)]
+    body: list[Any] = [
+        ("if", ASKS, [("goto", 6)], [("if", ("v", "x"), [("goto", 5)], [])]),
+        *GOTO,
+        ("goto", 8),
+    ]
     assert leads(body, number) == (pcs, through)
     assert set(beside(body, 3)) == {5, 7}
     assert set(beside(body, 4)) == set()

@@ -251,12 +251,9 @@ class TaskFunction(Function):
 
     def goto(self, pc: int) -> None:
         """Pack the pc and the locals that the next step needs; the rest of the piece is zero."""
-        slots = [self.task.pc, *self.task.locals.values()]
-        low = min(s.shift for s in slots)
-        high = max(s.shift + s.width for s in slots)
-        word = self.task.pc.word
-        clear = ~(((1 << (high - low)) - 1) << low)
-        text = self.op(f"and i64 {self.words[word]}, {clear}")
+        own = self.task.own
+        word = own.word
+        text = self.op(f"and i64 {self.words[word]}, {~(own.mask << own.shift)}")
         if pc:
             text = self.op(f"or i64 {text}, {pc << self.task.pc.shift}")
             for name in self.task.steps[pc - 1].live:

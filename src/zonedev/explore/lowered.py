@@ -22,8 +22,6 @@ from zonedev.lang.records import Field, Record
 from zonedev.lang.system import Group, System
 from zonedev.lang.transition import TransitionSystem, lower, uncollected
 
-SYSTEM = "system"
-
 
 class Foreign(Exception):
     """Something that is not of this program."""
@@ -131,12 +129,18 @@ class Packer(pickle.Pickler):
         self.system = system
         self.classes = {cls: n for n, cls in enumerate(classes_of(system))}
 
-    def persistent_id(self, thing: Any) -> Any:
+    def reducer_override(self, thing: Any) -> Any:
+        """Unlike persistent_id(), not called for tuples, numbers and names, which most of it is."""
         if isinstance(thing, Group):
-            return thing.cls, thing.path
+            return elsewhere, (thing.cls, thing.path)
         if isinstance(thing, type) and thing in self.classes:
-            return self.classes[thing]
-        return SYSTEM if thing is self.system else None
+            return elsewhere, (self.classes[thing],)
+        return (elsewhere, ()) if thing is self.system else NotImplemented
+
+
+def elsewhere(*key: Any) -> Any:
+    """Stands for what was left out; who unpacks has another system for it."""
+    raise AssertionError(key)
 
 
 class Unpacker(pickle.Unpickler):
@@ -148,10 +152,17 @@ class Unpacker(pickle.Unpickler):
         self.groups = {(g.cls, g.path): g for g in system.groups()}
         self.classes = classes_of(system)
 
-    def persistent_load(self, key: Any) -> Any:
-        if key == SYSTEM:
+    def find_class(self, module: str, name: str) -> Any:
+        return (
+            self.here
+            if (module, name) == (__name__, elsewhere.__name__)
+            else super().find_class(module, name)
+        )
+
+    def here(self, *key: Any) -> Any:
+        if not key:
             return self.system
-        return self.groups[key] if isinstance(key, tuple) else self.classes[key]
+        return self.classes[key[0]] if len(key) == 1 else self.groups[key]
 
 
 def classes_of(system: System) -> list[type]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,13 @@ class Stored:
             for first in range(0, count, CHUNK * every):
                 last = min(count, first + CHUNK * every)
                 yield self.store.states_at(worker, np.arange(first, last, every))
+
+    def places(self, slots: Sequence[Slot]) -> list[set[int]]:
+        found = [np.zeros(slot.mask + 1, np.bool_) for slot in slots]
+        for rows in self.chunks(1):
+            for seen, slot in zip(found, slots, strict=True):
+                seen[rows[:, slot.word] >> slot.shift & slot.mask] = True
+        return [set(np.flatnonzero(seen).tolist()) for seen in found]
 
     def standing(self, slot: Slot, masks: Masks, every: int) -> Iterator[State]:
         seen = set[State]()

@@ -150,18 +150,16 @@ class Writer:
 
     def goto(self, task: TaskCode, pc: int, indent: str) -> None:
         """Pack the pc and the locals that the next step needs; the rest of the piece is zero."""
-        slots = [task.pc, *task.locals.values()]
-        low = min(s.shift for s in slots)
-        high = max(s.shift + s.width for s in slots)
         parts = [str(pc << task.pc.shift)]
         if pc:
             for name in task.steps[pc - 1].live:
                 slot = task.locals[name]
                 value = name if slot.low == 0 else f"({name} - {slot.low})"
                 parts.append(f"{value} << {slot.shift}" if slot.shift else value)
-        clear = ~(((1 << (high - low)) - 1) << low)
         word = f"w{task.pc.word}"
-        self.lines.append(f"{indent}{word} = {word} & {clear} | {' | '.join(parts)}")
+        self.lines.append(
+            f"{indent}{word} = {word} & {~(task.own.mask << task.own.shift)} | {' | '.join(parts)}"
+        )
         self.lines.append(f"{indent}return {f'order({self.words})' if self.ts.order else self.tuple}")
 
     def store(self, effect: Effect, indent: str) -> None:

@@ -36,6 +36,10 @@ SAMPLE = 512  # states that are looked at first
 class Found(Protocol):
     """The states that a search has found, or every n-th of them."""
 
+    def places(self, slots: Sequence[Slot]) -> list[set[int]]:
+        """Where the tasks stand in any of them, whose places are in `slots`."""
+        ...
+
     def standing(self, slot: Slot, masks: Masks, every: int) -> Iterable[State]:
         """The distinct parts of those in which a task's place, which is in `slot`, is one of those in
         `masks`.  These may become fewer meanwhile."""
@@ -51,6 +55,9 @@ class Listed:
 
     def __init__(self, states: Sequence[State]) -> None:
         self.states = states
+
+    def places(self, slots: Sequence[Slot]) -> list[set[int]]:
+        return [{s[p.word] >> p.shift & p.mask for s in self.states} for p in slots]
 
     def standing(self, slot: Slot, masks: Masks, every: int) -> Iterator[State]:
         word, shift, low = slot.word, slot.shift, slot.mask
@@ -112,8 +119,15 @@ class Reached:
         self.untested = set(rules)
         self.tasks = [n for n, task in enumerate(ts.tasks) if task.steps and not task.actor]
         self.alone = set(self.tasks) if len(self.tasks) > 1 else set()
-        self.steps = [[Asked(ts, step) for step in task.steps] for task in ts.tasks]
-        self.open = {(n, step.call) for n in self.tasks for step in self.steps[n] if step.call is not None}
+        places = found.places([task.pc for task in ts.tasks])
+        #: The steps before which a task stands anywhere.
+        self.steps = [
+            {pc: Asked(ts, task.steps[pc - 1]) for pc in sorted(pcs) if pc}
+            for task, pcs in zip(ts.tasks, places, strict=True)
+        ]
+        self.open = {
+            (n, step.call) for n in self.tasks for step in self.steps[n].values() if step.call is not None
+        }
         self.begun = set[tuple[int, str]]()
         self.touched: dict[Location, tuple[int, int]] = {}  # the tasks that read or write it, as bits
         for every in (max(1, states // SAMPLE), 1):
@@ -124,12 +138,12 @@ class Reached:
         """Ask every n-th state."""
         for number, steps in enumerate(self.steps):
             pc = self.ts.tasks[number].pc
-            masks = self.masks(steps)
+            masks = self.masks(steps.values())
             for part in self.found.standing(pc, masks, every) if masks else ():
                 left = self.left()
-                self.look(steps[get(part, pc) - 1], part)
+                self.look(steps[get(part, pc)], part)
                 if self.left() < left:
-                    still = self.masks(steps)
+                    still = self.masks(steps.values())
                     for place in masks.keys() - still.keys():
                         del masks[place]
                 if not masks:
@@ -192,7 +206,7 @@ class Reached:
         ended = bits(self.ts.words, [task.pc for task in self.ts.tasks if not task.actor])
         for state in self.found.ended(ended, every):
             places = zip(self.steps, self.ts.pcs(state), strict=True)
-            if all(self.walk.step(steps[pc - 1].step, state).goes is None for steps, pc in places if pc):
+            if all(self.walk.step(steps[pc].step, state).goes is None for steps, pc in places if pc):
                 self.untested -= {self.ts.fails[fail][0] for fail in self.walk.rest(state).checks}
                 if self.untested.isdisjoint(rules):
                     return

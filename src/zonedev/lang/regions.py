@@ -57,16 +57,20 @@ def liveness(order: list[Node], heads: list[Node]) -> list[tuple[str, ...]]:
 class Bits(dict[str, int]):
     """Locals by their bit in a number that stands for a set of them."""
 
+    def __init__(self) -> None:
+        self.every: list[str] = []
+
     def __missing__(self, name: str) -> int:
         self[name] = bit = 1 << len(self)
+        self.every.append(name)
         return bit
 
     def names(self, those: int) -> tuple[str, ...]:
         """The locals of a set, in order."""
-        every, found = list(self), []
+        found = []
         while those:
             lowest = those & -those
-            found.append(every[lowest.bit_length() - 1])
+            found.append(self.every[lowest.bit_length() - 1])
             those ^= lowest
         return tuple(sorted(found))
 

@@ -6,6 +6,7 @@ import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from zonedev.lang import expr as ir
 from zonedev.lang.errors import LoweringError
@@ -46,6 +47,13 @@ class TaskCode:
     locals: dict[str, Slot] = field(default_factory=dict)
     kinds: dict[str, Kind] = field(default_factory=dict)
     loads: frozenset[str] = frozenset()  # the locals that hold what a step has read
+
+    @cached_property
+    def own(self) -> Slot:
+        """The piece of a state that is the task's alone: its pc and its locals."""
+        slots = [self.pc, *self.locals.values()]
+        low = min(s.shift for s in slots)
+        return Slot(self.pc.word, low, max(s.shift + s.width for s in slots) - low)
 
 
 @dataclass

@@ -14,10 +14,10 @@ from zonedev.mutate.campaign import (
     OPEN,
     REFUSED,
     SAME,
-    UNSEEN,
     SURVIVED,
     TRIVIAL,
     UNREACHED,
+    UNSEEN,
     Campaign,
     Outcome,
 )

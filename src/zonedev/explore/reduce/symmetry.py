@@ -171,12 +171,6 @@ def unchanged(ts: TransitionSystem, renaming: Renaming, tasks: dict[int, int]) -
 # --- the effects that do it ------------------------------------------------------------------------
 
 
-def piece(task: TaskCode) -> Slot:
-    """All that is kept of where a task stands."""
-    slots = [task.pc, *task.locals.values()]
-    return Slot(task.pc.word, task.pc.shift, max(s.shift + s.width for s in slots) - task.pc.shift)
-
-
 def own(ts: TransitionSystem, renaming: Renaming) -> Iterator[tuple[Group, int, int]]:
     """The locations that are exchanged."""
     for group in ts.system.groups():
@@ -233,7 +227,7 @@ def greater(places: Sequence[tuple[Group, int, int]]) -> Expr:
 
 
 def with_pieces(ts: TransitionSystem) -> dict[tuple[str, str], list[Slot]]:
-    return {**ts.slots, (PIECES.cls, PIECES.path): [piece(t) for t in ts.tasks]}
+    return {**ts.slots, (PIECES.cls, PIECES.path): [t.own for t in ts.tasks]}
 
 
 def ordering_of(ts: TransitionSystem, body: list[Effect]) -> Callable[..., State]:
