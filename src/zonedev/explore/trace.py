@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 
 from zonedev.lang.runtime import Where
-from zonedev.lang.source import parsed, source, text_at
+from zonedev.lang.source import parsed, source, statements, text_at
 
 PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -74,20 +74,20 @@ def source_of(where: Where) -> str:
 def _statements(text: str, file: str) -> list[tuple[int, int]]:
     """First and last line of every statement of a text; of compound ones, the header."""
     found = []
-    for node in ast.walk(parsed(text, file)):
+    for node in statements(parsed(text, file)):
         if isinstance(node, ast.If | ast.While):
             found.append((node.lineno, node.test.end_lineno or node.lineno))
         elif isinstance(node, ast.With | ast.For | ast.FunctionDef | ast.ClassDef | ast.Try):
             found.append((node.lineno, node.lineno))
-        elif isinstance(node, ast.stmt):
+        else:
             found.append((node.lineno, node.end_lineno or node.lineno))
     return found
 
 
 def statement_text(where: Where) -> str:
     """The statement that a line belongs to, on one line."""
-    statements = _statements(source(where.file), where.file)
-    spans = [s for s in statements if s[0] <= where.line <= s[1]]
+    known = _statements(source(where.file), where.file)
+    spans = [s for s in known if s[0] <= where.line <= s[1]]
     first, last = max(spans, default=(where.line, where.line))
     return text_at(where.file, first, last)
 

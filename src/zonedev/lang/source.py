@@ -8,7 +8,7 @@ from __future__ import annotations
 import ast
 import linecache
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from types import FunctionType
@@ -40,11 +40,20 @@ def parsed(text: str, file: str) -> ast.Module:
     return ast.parse(text, file)
 
 
+def statements(node: ast.AST) -> Iterator[ast.stmt]:
+    """The statements in a syntax tree, without going through their expressions."""
+    for part in ("body", "orelse", "finalbody", "handlers", "cases"):
+        for inner in getattr(node, part, ()):
+            if isinstance(inner, ast.stmt):
+                yield inner
+            yield from statements(inner)
+
+
 @cache
 def _functions(text: str, file: str) -> dict[int, ast.FunctionDef]:
     """The functions of a text by the line that their code object names."""
     found: dict[int, ast.FunctionDef] = {}
-    for node in ast.walk(parsed(text, file)):
+    for node in statements(parsed(text, file)):
         if isinstance(node, ast.FunctionDef):
             first = node.decorator_list[0].lineno if node.decorator_list else node.lineno
             found[first] = node
