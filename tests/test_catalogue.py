@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 
 from zonedev.designs import DESIGNS
+from zonedev.explore.cache import Cache, directory
 from zonedev.explore.check import select, set_up
+from zonedev.explore.lowered import lowered
 from zonedev.explore.matrix import read_goldens
 from zonedev.explore.native import NativeEngine
 from zonedev.explore.python import PythonEngine
 from zonedev.explore.result import Exploration
-from zonedev.lang.transition import lower
 from zonedev.rules import RULES
 from zonedev.scenarios import SCENARIOS, fsync_vs_writer, scenarios_in
 from zonedev.scenarios.base import full_scope
@@ -75,7 +76,7 @@ def test_engines_agree(case: tuple[str, str, dict[str, str]]) -> None:
     cls = SCENARIOS[scenario]
     selection = select(cls, RULES)
     system = set_up(cls, DESIGNS[design], full_scope(cls, scope), selection.monitors)
-    ts = lower(system, selection.names)
+    ts = lowered(system, selection.names, Cache(directory()))
     reference = PythonEngine(ts).explore(selection.question)
     for workers in (1, 2):
         assert facts(NativeEngine(ts, workers).explore(selection.question)) == facts(reference)

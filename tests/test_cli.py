@@ -222,6 +222,8 @@ def test_interrupt_prints_what_is_known() -> None:
         text=True,
         cwd=ROOT,
         env=ENV,
+        # ignored by what a shell runs in the background, and by its children
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert process.stderr is not None
     line = process.stderr.readline()  # the first line of progress comes after a second

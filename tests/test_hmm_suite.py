@@ -25,12 +25,23 @@ from zonedev.scenarios.hmm_suite import BOTH
 
 BUILT_IN = catalogue.load()
 CASES = [case for case in hmm_tests.HMM_TESTS if not case.unmodelled]
-CELLS = [(case.name(), design) for case in CASES for design in case.expected]
 
 
-@pytest.mark.parametrize(("name", "design"), CELLS, ids=[f"{n}.{d}" for n, d in CELLS])
-def test_the_case_passes(name: str, design: str) -> None:
-    """With the counts of its golden."""
+def cells(whole: bool) -> list[tuple[str, str]]:
+    """Cases and designs: each case under one of its designs, in turn, or `whole` under all."""
+    each = [(case.name(), list(case.expected)) for case in CASES]
+    return [(n, d) for at, (n, ds) in enumerate(each) for d in (ds if whole else [ds[at % len(ds)]])]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "cell" in metafunc.fixturenames:
+        chosen = cells(metafunc.config.getoption("--whole"))
+        metafunc.parametrize("cell", chosen, ids=[f"{n}.{d}" for n, d in chosen])
+
+
+def test_the_case_passes(cell: tuple[str, str]) -> None:
+    """With the counts of its golden; all of them: zonedev matrix --suite hmm-tests."""
+    name, design = cell
     found = check(BUILT_IN.scenario(name), BUILT_IN.design(design), design_name=design)
     assert (found.verdict, found.rule, found.objects) == ("holds", None, None)
     assert kept_of(found) == read_goldens(BUILT_IN.scenario(name))[design]

@@ -475,7 +475,7 @@ def livelocks_alone(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @given(source=busy_programs())
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 def test_random_programs(livelocks_alone: None, tmp_path: Path, source: str) -> None:
     compared(source, tmp_path, engines=True)
 
@@ -484,8 +484,8 @@ def test_fixed_programs_of_all_kinds(livelocks_alone: None, tmp_path: Path) -> N
     """Programs of fixed seeds: many of them hold, and many are in livelocks of one, two and three."""
     kinds = Counter(
         compared(busy_source(random.Random(seed).randrange), tmp_path, engines=seed % 8 == 0)
-        for seed in range(200)
+        for seed in range(100)
     )
-    assert kinds["broken"] == 0 and kinds["large"] < 100
-    assert kinds["holds"] > 50 and kinds["livelock of 1"] > 10
-    assert kinds["livelock of 2"] > 10 and kinds["livelock of 3"] > 0, kinds
+    assert kinds["broken"] == 0 and kinds["large"] < 50
+    assert kinds["holds"] > 25 and kinds["livelock of 1"] > 5
+    assert kinds["livelock of 2"] > 5 and kinds["livelock of 3"] > 0, kinds

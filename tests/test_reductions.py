@@ -90,7 +90,7 @@ def fixed(number: int) -> list[str]:
 # --- random programs ------------------------------------------------------------------------------
 
 SETTINGS = settings(
-    deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 
