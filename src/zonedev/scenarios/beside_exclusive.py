@@ -196,3 +196,25 @@ class HugePin(BesideExclusive):
         t.dma_store(m.va + 1, page, 2)
         t.assert_eq("data", t.read_value(m.va + 1), 2)
         t.unpin_user_page(page)
+
+
+class ThpExclusiveVsZap(BesideExclusive):
+    """A device takes one half of a huge page for itself, while a thread throws all of it away.
+
+    test_hmm does not ask whether the page is still there (notifier-retry-unchecked): what it then reaches
+    is no rule here.
+    """
+
+    source = "mm/huge_memory.c: zap_huge_pmd(), which holds the page-table lock, as who splits the entry does"
+    rules = tuple(r for r in RULES if r not in ("mirror-coherent", "one-live-copy", "data-integrity"))
+    expected = dict.fromkeys(BOTH, holds("who has the page-table lock has the entry"))
+
+    def setup(m: Any) -> None:
+        huge_page(m, vram=0, atomics=True)
+        m.task("B").clone_vm("A")
+
+    def task_gpu(t: Any, m: Any) -> None:
+        t.dmirror_exclusive(m.mirror, m.va)
+
+    def task_B(t: Any, m: Any) -> None:
+        t.madvise_dontneed(m.va, 2)

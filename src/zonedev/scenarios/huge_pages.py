@@ -33,6 +33,30 @@ class ThpPinned(Scenario):
         t.touch(m.va + 1, True, 2)
 
 
+class ThpPinVsZap(Scenario):
+    """A huge page is pinned and written to by a device, while a thread throws it away as a whole."""
+
+    source = "mm/gup.c: follow_pmd_mask(), which reads the entry again under its lock"
+    rules = PRIVATE_RULES
+    progress = "fault-terminates"
+    expected = dict.fromkeys(
+        ("linux-6.15", "linux-7.2"), holds("the entry is looked at again, under the page-table lock")
+    )
+
+    def setup(m: Any) -> None:
+        huge_page(m, vram=0)
+        m.task("B").clone_vm("A")
+
+    def task_A(t: Any, m: Any) -> None:
+        page = t.pin_user_pages(m.va)
+        if page is not None:
+            t.dma_store(m.va, page)
+            t.unpin_user_page(page)
+
+    def task_B(t: Any, m: Any) -> None:
+        t.madvise_dontneed(m.va, 2)
+
+
 class ThpExclusive(Scenario):
     """A device takes one half of a huge page for itself, and the CPU uses both."""
 
