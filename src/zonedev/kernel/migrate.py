@@ -66,11 +66,12 @@ class Migrate(Mmap):
     def folio_migrate_mapping(k, newpage: Page, page: Page, fault_page: Page | None) -> bool:
         """False where somebody else holds the page: without a mapping that is a compare, and nothing is
         frozen (mm/migrate.c)."""
+        newfolio = k.page_folio(newpage)
         folio = k.page_folio(page)
         expected = atomic_read(folio._mapcount) + int(fault_page is not None and page is fault_page) + 1
         if atomic_read(folio._refcount) != expected:
             return False
-        k._folio_migrate_mapping(k.page_folio(newpage), folio)
+        k._folio_migrate_mapping(newfolio, folio)
         return True
 
     def _folio_migrate_mapping(k, newfolio: Page, folio: Page) -> None:
