@@ -295,11 +295,14 @@ def by_runs(function: str, text: str, kind: str) -> tuple[str, trial.Judgement] 
     return runs.difference(with_stories, "linux-6.15", number)
 
 
+CASES = ("hmm-anon-write", "hmm-anon-read", "hmm-migrate-shared")
+
+
 def with_stories() -> Catalogue:
     """The catalogue with few scenarios and one suite's cases."""
     known = catalogues.load()
     names = ("truncate-vs-pin", "fsdax-refcounts", "p2pdma-unbind-vs-user", "exclusive-vs-fork")
-    cases = tuple(c for c in known.suites["hmm-tests"] if c.name() in ("hmm-anon-write", "hmm-anon-read"))
+    cases = tuple(c for c in known.suites["hmm-tests"] if c.name() in CASES)
     return replace(
         known,
         scenarios={n: known.scenarios[n] for n in names},
@@ -321,6 +324,15 @@ def test_the_cases_of_a_suite_are_asked() -> None:
     found = by_runs("hmm_vma_walk_pte", "k.hmm_vma_fault(vma, va, write)", "drop")
     assert found is not None
     assert found[0].startswith("hmm-anon-")
+
+
+def test_what_a_line_only_saves_is_counted() -> None:
+    """Without the condition every migration flushes, also where nothing was mapped."""
+    found = by_runs("migrate_vma_collect_pmd", "unmapped", "always")
+    assert found is not None
+    name, judged = found
+    assert name == "hmm-migrate-shared"
+    assert judged.why == "TLB flushes: 1, instead of: TLB flushes: 0"
 
 
 def test_the_original_is_what_its_runs_say() -> None:

@@ -10,11 +10,12 @@ from __future__ import annotations
 import re
 import sys
 import threading
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cache
-from types import FrameType
+from functools import cache, wraps
+from types import FrameType, FunctionType
 from typing import Any
 
 from zonedev.catalogue import Catalogue
@@ -34,6 +35,17 @@ from zonedev.scenarios.base import Scenario, full_scope
 SIZES = {"dax0": 1 << 30, "pmem0": 1 << 30, "file0": 4 << 20, "file1": 4 << 20}
 #: How many steps a run may have, as a multiple of the original's, and anyway.
 TIMES, ANYWAY = 4, 500
+
+#: What a case costs besides: how often these are called.
+COSTS = {
+    "flush_tlb_mm": "TLB flushes",
+    "flush_tlb_local": "TLBs emptied",
+    "handle_mm_fault": "page faults",
+    "alloc_page": "pages allocated",
+    "folio_prealloc": "pages allocated in faults",
+    "copy_user_page": "pages copied",
+    "mmu_notifier_invalidate_range_start": "invalidations",
+}
 
 #: Steps after which a call of a story does not come to an end.
 LONG = 3_000
@@ -140,12 +152,12 @@ def told(known: Catalogue, run: Run, design: type[Specification]) -> tuple[Lines
 def case(
     known: Catalogue, scenario: type[Scenario], design: type[Specification], most: int
 ) -> tuple[Lines, int]:
-    """One schedule, with all rules; what it observes, and who still waits."""
+    """One schedule, with all rules; what it observes, who still waits, and what it costs."""
     asked = select(scenario, known.rules)
     system = set_up(scenario, base_of(design), full_scope(scenario, {}), asked.monitors)
-    if design is not base_of(design):
-        system.k.__class__ = design
-        system._hook()
+    costs: Counter[str] = Counter()
+    system.k.__class__ = counting(design, costs)
+    system._hook()
     stepper = start(system, asked.ignored, Quiet)
     try:
         while ready := stepper.enabled():
@@ -161,7 +173,24 @@ def case(
     return (
         *(f"{task}: {label} {value}" for task, label, value in system.observations),
         *waits,
+        *(f"{what}: {costs[name]}" for name, what in COSTS.items()),
     ), stepper.taken
+
+
+def counting(design: type[Specification], costs: Counter[str]) -> type[Specification]:
+    """The design, whose functions count the calls of what costs."""
+
+    def counted(name: str, function: FunctionType) -> Callable[..., Any]:
+        @wraps(function)
+        def call(*args: Any) -> Any:
+            costs[name] += 1
+            return function(*args)
+
+        return call
+
+    found = {name: getattr(design, name, None) for name in COSTS}
+    made = {name: counted(name, f) for name, f in found.items() if isinstance(f, FunctionType)}
+    return type(design.__name__, (design,), made)
 
 
 class Quiet(Stepper):
