@@ -204,7 +204,7 @@ def test_truncate_terminates_by_brute_force(scenario: str, design: Any, ending: 
 
 #: v4.5 and v4.12 have entries of other kinds; the proposal counts otherwise.
 RANDOM = ("linux-4.5", "linux-4.12", "linux-6.1", "linux-6.15", "linux-7.2", "dax-gup-fix-2022")
-SEEDS = 12
+SEEDS = 18
 
 
 def random_system(directory: Path, seed: int) -> Comparison:
