@@ -14,7 +14,7 @@ ALIGN = {"pte": "4K", "pmd": "2M", "pud": "1G"}
 #: for anything else, or with PMDs.
 FILE = {"pte": 64 << 10, "pmd": 4 << 20}
 #: Seconds for a call at set-up, among them the creation of a namespace.
-SETUP = 20.0
+SETUP = 120.0
 #: The driver of devices that mirror a task's memory, in a guest that has it; their pages that are named.
 MIRROR_MODULE = "lib/modules/test_hmm.ko"
 MIRROR_PAGES = 64
