@@ -153,11 +153,9 @@ class Unpacker(pickle.Unpickler):
         self.classes = classes_of(system)
 
     def find_class(self, module: str, name: str) -> Any:
-        return (
-            self.here
-            if (module, name) == (__name__, elsewhere.__name__)
-            else super().find_class(module, name)
-        )
+        if (module, name) == (__name__, elsewhere.__name__):
+            return self.here
+        return super().find_class(module, name)
 
     def here(self, *key: Any) -> Any:
         if not key:

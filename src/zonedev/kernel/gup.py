@@ -256,8 +256,8 @@ class Gup(Pmem):
         return k.follow_page_pte(mm.pud, mm, k.huge_start(vma, va), va, flags)
 
     def follow_pmd_mask(k, vma: Vma, va: int, flags: int) -> Page | None:
-        """A huge entry is split first where that is asked for; else it is taken by its folio
-        (mm/gup.c)."""
+        """A huge entry is split, or taken by its folio.  NOT in the kernel's order: that looks for
+        FOLL_SPLIT_PMD under the lock, and goes on to PTEs that it finds there (mm/gup.c)."""
         pmd = vma.mm.pmd[vma.start]
         if pmd.page is None:
             return k.follow_page_pte(vma.mm.pte, vma.mm, va, va, flags)
