@@ -27,7 +27,7 @@ CELLS = [(case.name(), design) for case in DAX_TESTS for design in DESIGNS]
 def run(name: str, design: Any) -> tuple[str, ...]:
     """One schedule with all rules; what a case says, which is nothing where it comes to its end."""
     says, _ = runs.told(BUILT_IN, runs.Run(name, None), design)
-    return says
+    return tuple(line for line in says if line.partition(":")[0] not in runs.COSTS.values())
 
 
 @pytest.mark.parametrize(("name", "design"), CELLS, ids=[f"{n}.{d}" for n, d in CELLS])
