@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from zonedev.kernel.huge_memory import TABLE
 from zonedev.kernel.page import GUP_PIN_COUNTING_BIAS, MemoryType, Page
 from zonedev.kernel.pgtable import Mm, Pte, Vma
 from zonedev.kernel.pmem import Pmem
@@ -256,24 +257,35 @@ class Gup(Pmem):
         return k.follow_page_pte(mm.pud, mm, k.huge_start(vma, va), va, flags)
 
     def follow_pmd_mask(k, vma: Vma, va: int, flags: int) -> Page | None:
-        """A huge entry is split, or taken by its folio.  NOT in the kernel's order: that looks for
-        FOLL_SPLIT_PMD under the lock, and goes on to PTEs that it finds there (mm/gup.c)."""
-        pmd = vma.mm.pmd[vma.start]
-        if pmd.page is None:
-            return k.follow_page_pte(vma.mm.pte, vma.mm, va, va, flags)
+        """The walk of the PTEs below, or the page of a huge entry: that is read again under its
+        lock, since it may be one no more, and split first where this is asked for (mm/gup.c)."""
+        mm = vma.mm
+        pmd = mm.pmd[vma.start]
+        if pmd == TABLE:
+            return k.follow_page_pte(mm.pte, mm, va, va, flags)
+        if not pmd.present:
+            return None
+        spin_lock(mm.ptl)
+        pmd = mm.pmd[vma.start]
+        if pmd == TABLE:
+            spin_unlock(mm.ptl)
+            return k.follow_page_pte(mm.pte, mm, va, va, flags)
         if pmd.present and flags & FOLL_SPLIT_PMD:
+            spin_unlock(mm.ptl)
             k.split_huge_pmd(vma)
-            return k.follow_page_pte(vma.mm.pte, vma.mm, va, va, flags)
-        page: Page | None = None
-        spin_lock(vma.mm.ptl)
-        pmd = vma.mm.pmd[vma.start]
-        if k.pte_access_permitted(pmd, flags):
-            page = pmd.page if va == vma.start else pmd.page.second
-            if not k.try_grab_folio(pmd.page, flags):
-                page = None
-                current().gup_error = True
-        spin_unlock(vma.mm.ptl)
+            return k.follow_page_pte(mm.pte, mm, va, va, flags)
+        page = k.follow_huge_pmd(vma, va, pmd, flags)
+        spin_unlock(mm.ptl)
         return page
+
+    def follow_huge_pmd(k, vma: Vma, va: int, pmd: Pte, flags: int) -> Page | None:
+        """The page of a huge entry, with a reference to its folio (mm/gup.c)."""
+        if not k.pte_access_permitted(pmd, flags):
+            return None
+        if not k.try_grab_folio(pmd.page, flags):
+            current().gup_error = True
+            return None
+        return pmd.page if va == vma.start else pmd.page.second
 
     def follow_page_pte(k, table: Any, mm: Mm, at: int, va: int, flags: int) -> Page | None:
         """The walk at one level: `at` is the index of the entry that maps `va` (mm/gup.c)."""
