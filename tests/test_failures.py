@@ -377,7 +377,7 @@ def bug(ts: TransitionSystem, fail: int, task: int) -> tuple[Any, ...]:
 
 
 @given(text_=programs(tasks=3, length=5))
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
 def test_random_programs_on_all_engines(tmp_path: Path, text_: str) -> None:
     try:
         ts = lower(load(text_, tmp_path)())
@@ -400,7 +400,7 @@ def test_fixed_programs_against_brute_force(tmp_path: Path) -> None:
         compared(
             source(random.Random(seed).randrange, 3, 7).replace(LAST, ODD + LAST),
             tmp_path,
-            engines=seed % 16 == 0,
+            engines=seed % 32 == 0,
         )
         for seed in range(80)
     )

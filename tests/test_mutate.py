@@ -118,12 +118,12 @@ def test_mutants_of_linux_are_by_the_switch_what_they_are_by_themselves(scenario
     known = catalogues.load()
     found = by_switch(known, scenario, "linux-6.15")
     compared = 0
-    for number in random.Random(scenario).sample(sorted(found), 6):
+    for number in random.Random(scenario).sample(sorted(found), 4):
         alone = by_itself(known, scenario, "linux-6.15", number)
         if alone is not None:
             compared += 1
             assert alone == found[number], mutants_of(known.design("linux-6.15"))[number - 1]
-    assert compared > 3
+    assert compared > 2
 
 
 def test_a_part_of_a_condition_is_a_mutant_without_the_whole() -> None:

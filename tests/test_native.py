@@ -103,7 +103,7 @@ def agree(ts: TransitionSystem, question: Question = Question()) -> Exploration:
 
 @given(text=programs(tasks=3, length=5), bits=st.tuples(st.booleans(), st.booleans(), st.booleans()))
 @settings(
-    max_examples=30,
+    max_examples=15,
     deadline=None,
     suppress_health_check=list(HealthCheck),
 )

@@ -51,7 +51,7 @@ def walks(text: str, directory: Path, seed: int, number: int = 4) -> list[str]:
     return [walk(comparison, random.Random(seed + n)) for n in range(number)]
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=programs(tasks=3, length=5), seed=st.integers(0, 99))
 def test_random_programs(text: str, seed: int, tmp_path_factory: pytest.TempPathFactory) -> None:
     walks(text, tmp_path_factory.mktemp("program"), seed)
