@@ -99,11 +99,11 @@ def test_a_counterexample_names_what_mends_it(report: Report, text: str) -> None
     cells = {(c.scenario, c.design): c for c in report.cells}
     assert report.mending(cells["evict-vs-pin", "linux-6.1"]) == ["linux-6.15", "dax-gup-fix-2022"]
     assert report.mending(cells["evict-vs-pin", "linux-6.15"]) == []
-    start = text.index('<details id="evict-vs-pin/linux-6.1"')
+    start = text.index('<div id="evict-vs-pin/linux-6.1"')
     told = text[start : text.index("<pre", start)]
     assert 'Mended by <a href="#evict-vs-pin/since/linux-6.15">linux-6.15</a> (0e2f80afcfa6: ' in told
     assert '<a href="#rules/block-reuse">' in told
-    start = text.index('<details id="migrate-vs-cpu-fault/linux-6.1"')
+    start = text.index('<div id="migrate-vs-cpu-fault/linux-6.1"')
     assert ">linux-6.15</a>" in text[start : text.index("<pre", start)]
     only = gathered(KNOWN, [cells["evict-vs-pin", "linux-6.1"], cells["evict-vs-pin", "linux-6.12"]])
     assert page.render(only).count("No later release mends it.") == 2
@@ -413,12 +413,23 @@ def test_a_cell_leads_to_its_counterexample(browser: Any, url: str) -> None:
     browser.execute_script("document.querySelector('.matrix a[href=\"#evict-vs-pin/linux-6.1\"]').click()")
     browser.execute_async_script("setTimeout(arguments[0], 50)")
     shown = browser.execute_script(
-        "const d = document.getElementById('evict-vs-pin/linux-6.1');"
+        "const d = document.getElementById('evict-vs-pin/linux-6.1').closest('details');"
         "return [d.open, d.querySelectorAll('tr.step').length, d.querySelector('tr.broken').textContent]"
     )
     assert shown[0] is True and 5 < shown[1] <= traces.MOST
     assert "io still holds a pin of it" in shown[2]
     assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
+
+
+def test_a_link_opens_its_counterexample_without_javascript(browser: Any, text: str, tmp_path: Path) -> None:
+    bare, scripts = re.subn(r"<script.*?</script>", "", text, flags=re.DOTALL)
+    assert scripts == 2
+    (tmp_path / "bare.html").write_text(bare, encoding="utf-8")
+    visit(browser, (tmp_path / "bare.html").as_uri(), "#evict-vs-pin/linux-6.1")
+    shown = "return [...document.querySelectorAll('details.trace[open]')].map(d => d.querySelector('div').id)"
+    assert browser.execute_script(shown) == ["evict-vs-pin/linux-6.1"]
+    top = "return document.querySelector('details.trace[open]').getBoundingClientRect().top"
+    assert 0 < browser.execute_script(top) < 400
 
 
 def test_a_link_addresses_a_step_and_the_keys_go_on_from_it(browser: Any, url: str, report: Report) -> None:
@@ -530,7 +541,7 @@ def test_the_name_of_the_scenario_stays_and_the_end_tells_what_broke(
     last = traces.data(report)["traces"]["evict-vs-pin/linux-6.1"]["rows"][-1][0]
     visit(browser, url, f"#evict-vs-pin/linux-6.1/{last}")
     heights = browser.execute_script(
-        "const d = document.getElementById('evict-vs-pin/linux-6.1');"
+        "const d = document.getElementById('evict-vs-pin/linux-6.1').closest('details');"
         "const seen = e => { const r = e.getBoundingClientRect();"
         "  return r.top >= 0 && r.bottom < innerHeight + 1; };"
         "return [seen(d.closest('article').querySelector('h3')), seen(d.querySelector('tr.broken')),"

@@ -11,7 +11,7 @@ function make(tag, props = {}, ...children) {
 
 class Viewer {
   constructor(details) {
-    this.key = details.id;
+    this.key = key(details);
     this.trace = traces[this.key];
     this.place = details.querySelector(".viewer");
     this.said = details.querySelector("summary").textContent;
@@ -149,10 +149,12 @@ class Viewer {
 
 const viewers = new Map();
 
+const key = (details) => details.querySelector("div").id;
+
 function viewer(details) {
-  if (!traces[details.id]) return null;
-  if (!viewers.has(details.id)) viewers.set(details.id, new Viewer(details));
-  return viewers.get(details.id);
+  if (!traces[key(details)]) return null;
+  if (!viewers.has(key(details))) viewers.set(key(details), new Viewer(details));
+  return viewers.get(key(details));
 }
 
 /* --- links: #scenario/design/17 ------------------------------------------------------------------- */
@@ -162,12 +164,13 @@ function follow() {
   const article = document.getElementById(scenario)?.closest("article.scenario");
   if (!article) return;
   article.style.contentVisibility = "visible"; /* or nothing in it can have the focus, and it moves */
-  const details = design && document.getElementById(`${scenario}/${design}`);
+  const details = design && document.getElementById(`${scenario}/${design}`)?.closest("details.trace");
   if (details) details.open = true;
   const found = details && viewer(details);
   if (!step || found?.at === undefined)
     (details ?? document.getElementById(location.hash.slice(1)) ?? article).scrollIntoView();
-  if (found && (found.at === undefined || step)) found.go(step ? Number(step) : 1, true);
+  if (found && step) found.go(Number(step), true);
+  else found?.select(found.at ?? 0, true);
 }
 
 document.addEventListener("toggle", (event) => {
