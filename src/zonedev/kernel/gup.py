@@ -261,7 +261,7 @@ class Gup(Pmem):
         lock, since it may be one no more, and split first where this is asked for (mm/gup.c)."""
         mm = vma.mm
         pmd = mm.pmd[vma.start]
-        if pmd == TABLE:
+        if pmd.page is None:  # a table, or nothing while it is split: the kernel waits then, too
             return k.follow_page_pte(mm.pte, mm, va, va, flags)
         if not pmd.present:
             return None

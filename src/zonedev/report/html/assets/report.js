@@ -170,7 +170,7 @@ function follow() {
   if (!step || found?.at === undefined)
     (details ?? document.getElementById(location.hash.slice(1)) ?? article).scrollIntoView();
   if (found && step) found.go(Number(step), true);
-  else found?.select(found.at ?? 0, true);
+  else if (found) found.select(found.at ?? 0, true);
 }
 
 document.addEventListener("toggle", (event) => {
